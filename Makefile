@@ -1,0 +1,35 @@
+# Beamdesk. Plain `make` prints this help.
+
+.DEFAULT_GOAL := help
+VENV := .venv
+RUN := $(VENV)/bin
+
+help:  ## This help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup:  ## Install what is missing: Debian packages, the virtual environment, the browser's files
+	@./setup.sh
+
+demo: setup  ## Start everything on this machine; Ctrl-C stops it and leaves nothing behind
+	@$(RUN)/beamdesk demo
+
+test: setup lint  ## Run all tests, the browser's ones included (ARGS="-k launch" for some)
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint: setup  ## ruff, mypy and the import contracts
+	@$(RUN)/ruff check . && $(RUN)/ruff format --check --quiet . && $(RUN)/mypy && $(RUN)/lint-imports
+
+bench: setup  ## Measure (NAME=launch for one); prints a table and writes build/bench.json
+	@$(RUN)/python -m bench $(NAME)
+
+picture: setup  ## Make the README's picture anew, as the tests see it
+	@$(RUN)/python -m pytest -n 0 -q tests/journeys -k readme && cp build/pictures/desktop.png docs/desktop.png
+
+format:  ## Format the code as `make lint` wants it
+	@$(RUN)/ruff format . && $(RUN)/ruff check --fix .
+
+clean:  ## Remove what setup and demo made in this folder, and the demo's homes
+	@if [ -x $(RUN)/beamdesk ]; then $(RUN)/beamdesk demo --clean; fi
+	@rm -rf $(VENV) node_modules web/static/vendor build var
+
+.PHONY: help setup demo test lint bench picture format clean

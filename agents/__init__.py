@@ -1,0 +1,1 @@
+"""Programs that run away from the broker; they import nothing from broker or web."""

@@ -1,0 +1,1 @@
+"""The embedded cloud: a privileged daemon that makes machines of namespaces."""

@@ -1,0 +1,1 @@
+"""The core of Beamdesk: sessions, pools, clouds; it knows no HTML and no HTTP request."""

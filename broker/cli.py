@@ -1,0 +1,133 @@
+"""The `beamdesk` command. Imports stand inside commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from broker.runtime import Runtime
+
+
+class _Group(click.Group):
+    """A group whose commands end with a plain sentence where a BrokerError ends them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokerError as error:
+            click.echo(f"beamdesk: {error.message}", err=True)
+            if error.hint:
+                click.echo(error.hint, err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path), help="The settings file; beamdesk.toml otherwise.")
+@click.version_option(package_name="beamdesk")
+def main(config: Path | None) -> None:
+    """Beamdesk: ready scientific desktops, seconds after a click."""
+    import os
+
+    if config is not None:
+        os.environ["BEAMDESK_CONFIG"] = str(config.absolute())
+
+
+def _runtime() -> Runtime:
+    from broker.logs import configure
+    from broker.runtime import current
+
+    configure()
+    return current()
+
+
+@main.command()
+@click.option("--clean", is_flag=True, help="Remove what earlier demos left, their homes included, and stop.")
+def demo(clean: bool) -> None:
+    """Start everything on this machine: a cloud of its own, Redis, web, gateway, worker and manager."""
+    from broker import demo as demonstration
+
+    demonstration.clean() if clean else demonstration.run()
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to the newest version."""
+    from broker import migrations
+
+    migrations.migrate(_runtime().database)
+    click.echo("The database is up to date.")
+
+
+@main.command()
+def web() -> None:
+    """Serve the portal and the API."""
+    from broker.serve import web as serve_web
+
+    serve_web(_runtime().settings)
+
+
+@main.command()
+def gateway() -> None:
+    """Carry browsers' desktops."""
+    from broker.gateways import browser
+
+    browser.run(_runtime())
+
+
+@main.command()
+def worker() -> None:
+    """Work on the queues: build, configure, probe, destroy, finish."""
+    from broker import worker as rq_worker
+
+    rq_worker.run(_runtime())
+
+
+@main.command()
+def manager() -> None:
+    """Keep pools filled and sessions right; of several managers one leads."""
+    from broker import manager as loop
+
+    loop.run(_runtime())
+
+
+@main.group()
+def settings() -> None:
+    """Look at the settings."""
+
+
+@settings.command("check")
+def settings_check() -> None:
+    """Read the settings and say whether they can be used."""
+    from broker.settings import load
+
+    found = load()
+    click.echo(
+        f"Good: {len(found.environments)} environments in {len(found.pools)} pools on {len(found.clouds)} clouds."
+    )
+
+
+@main.group()
+def account() -> None:
+    """Local accounts."""
+
+
+@account.command("add")
+@click.argument("name")
+@click.option("--full-name", prompt=True, help="The person's name, as shown.")
+@click.option("--group", "groups", multiple=True, help="A group; may be given several times.")
+@click.option("--admin", is_flag=True, help="May steer the service.")
+@click.password_option(help="Asked for where it is not given.")
+def account_add(name: str, full_name: str, groups: tuple[str, ...], admin: bool, password: str) -> None:
+    """Make the account NAME, or give it these properties and this password."""
+    from broker.identity.models import Role
+    from broker.identity.service import create_account
+
+    role = Role.ADMIN if admin else Role.USER
+    person = create_account(_runtime(), name, full_name, password, role=role, groups=groups)
+    click.echo(f"{person.name} ({person.full_name}) can sign in; groups: {', '.join(sorted(person.groups)) or 'none'}.")

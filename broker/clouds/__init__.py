@@ -1,0 +1,1 @@
+"""One thin adapter over Apache Libcloud, and a small file per provider."""

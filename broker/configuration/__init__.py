@@ -1,0 +1,1 @@
+"""From provisioned to vacant: ansible-runner over SSH, and the SSH certificate authority."""

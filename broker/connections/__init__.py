@@ -1,0 +1,1 @@
+"""How a user reaches a session: tickets and connection files."""

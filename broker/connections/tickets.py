@@ -1,0 +1,57 @@
+"""Tickets: issued to a signed-in user for one session, redeemed once by a gateway."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
+
+from broker.connections.models import Ticket
+from broker.database import now
+from broker.errors import TicketRefused
+from broker.identity.service import Person, digest
+
+KEPT = timedelta(days=1)
+
+
+def issue(db: Session, session_id: int, person: Person, seconds: int) -> str:
+    """A new ticket's secret; the ticket hangs on the person's sign-in and dies with it."""
+    token = secrets.token_urlsafe(24)
+    db.add(
+        Ticket(
+            token_hash=digest(token),
+            session_id=session_id,
+            user_id=person.user_id,
+            sign_in_id=person.sign_in_id,
+            expires_at=now() + timedelta(seconds=seconds),
+        )
+    )
+    return token
+
+
+def redeem(db: Session, person: Person, token: str) -> Ticket:
+    """The ticket, used up by this very call; of two callers at once one gets it. Else TicketRefused.
+
+    In the hands of another sign-in than it was issued to it is refused, and stays good for the right one.
+    """
+    used = db.execute(
+        update(Ticket)
+        .where(Ticket.token_hash == digest(token), Ticket.used_at.is_(None), Ticket.expires_at > now())
+        .where(Ticket.sign_in_id == person.sign_in_id)
+        .values(used_at=now())
+        .returning(Ticket.id)
+        .execution_options(synchronize_session=False)
+    ).scalar()
+    if used is None:
+        raise TicketRefused(
+            "This ticket is unknown, was used already, is too old, or was issued to another sign-in.",
+            hint="Open the desktop from the portal again.",
+        )
+    return db.get_one(Ticket, used)
+
+
+def forget_old(db: Session) -> None:
+    """Drop tickets that can no longer open anything."""
+    db.execute(delete(Ticket).where(Ticket.expires_at < now() - KEPT))

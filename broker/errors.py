@@ -1,0 +1,213 @@
+"""Every error that a user or an operator can see.
+
+    BrokerError
+    ├── NotSignedIn            401 not-signed-in
+    │   └── WrongPassword      401 wrong-password
+    ├── Forbidden              403 forbidden
+    │   └── WrongOrigin        403 wrong-origin
+    ├── NotFound               404 not-found
+    ├── InvalidRequest         422 invalid-request
+    │   ├── UnknownEnvironment 422 unknown-environment
+    │   ├── NothingFits        422 nothing-fits
+    │   └── LeaseTooLong       422 lease-too-long
+    ├── BodyTooLarge           413 body-too-large
+    ├── WrongState             409 wrong-state
+    │   ├── AlreadyRunning     409 already-running
+    │   └── SessionNotReady    409 session-not-ready
+    ├── OverQuota              429 over-quota
+    ├── TooManyAttempts        429 too-many-attempts
+    ├── TicketRefused          401 ticket-refused
+    ├── CloudFault             502 cloud-fault
+    │   ├── CloudRefused       502 cloud-refused
+    │   ├── CloudFull          503 cloud-full
+    │   └── CloudUnreachable   503 cloud-unreachable
+    ├── MachineFault           502 machine-fault
+    │   ├── MachineUnreachable 503 machine-unreachable
+    │   ├── AgentRefused       502 agent-refused
+    │   ├── ConfigurationFailed 502 configuration-failed
+    │   └── ProbeFailed        502 probe-failed
+    ├── ServiceDown            503 service-down
+    └── BadSettings            500 bad-settings
+
+An error carries what happened with which values (its message) and what to do (its hint). The web layer turns
+it into problem+json or a page in one place; docs/errors.md explains each code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BrokerError(Exception):
+    """The base: `message` says what happened, `hint` what to do, `facts` go into the problem+json as they are."""
+
+    status = 500
+    code = "broker-error"
+
+    def __init__(self, message: str, *, hint: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+
+class NotSignedIn(BrokerError):
+    """Raised when a request needs a person and carries no valid sign-in."""
+
+    status, code = 401, "not-signed-in"
+
+
+class WrongPassword(NotSignedIn):
+    """Raised when name and password do not match an account."""
+
+    code = "wrong-password"
+
+
+class Forbidden(BrokerError):
+    """Raised when the person is known but has no right to this."""
+
+    status, code = 403, "forbidden"
+
+
+class WrongOrigin(Forbidden):
+    """Raised when a request that changes something comes from another site's page."""
+
+    code = "wrong-origin"
+
+
+class NotFound(BrokerError):
+    """Raised when nothing of that name exists, or the person may not know that it does."""
+
+    status, code = 404, "not-found"
+
+
+class InvalidRequest(BrokerError):
+    """Raised when what was asked cannot be understood or is out of range."""
+
+    status, code = 422, "invalid-request"
+
+
+class UnknownEnvironment(InvalidRequest):
+    """Raised when the environment does not exist or is not offered to this person."""
+
+    code = "unknown-environment"
+
+
+class NothingFits(InvalidRequest):
+    """Raised when no pool could ever serve the wish; the message says which rule each pool fails."""
+
+    code = "nothing-fits"
+
+
+class LeaseTooLong(InvalidRequest):
+    """Raised when an extension would go beyond the longest lease."""
+
+    code = "lease-too-long"
+
+
+class BodyTooLarge(BrokerError):
+    """Raised when a request's body is larger than any request of ours needs."""
+
+    status, code = 413, "body-too-large"
+
+
+class WrongState(BrokerError):
+    """Raised when a thing is not in the state that the action needs; nothing was changed."""
+
+    status, code = 409, "wrong-state"
+
+
+class AlreadyRunning(WrongState):
+    """Raised when the person has a session of this environment already; `session` names it."""
+
+    code = "already-running"
+
+
+class SessionNotReady(WrongState):
+    """Raised when a session has no desktop to connect to."""
+
+    code = "session-not-ready"
+
+
+class OverQuota(BrokerError):
+    """Raised when the person has as many sessions as the limits allow."""
+
+    status, code = 429, "over-quota"
+
+
+class TooManyAttempts(BrokerError):
+    """Raised when somebody tries too often in too short a time; `retry_after` is in seconds."""
+
+    status, code = 429, "too-many-attempts"
+
+
+class TicketRefused(BrokerError):
+    """Raised when a connection's ticket is unknown, used, expired, or its session is not ready."""
+
+    status, code = 401, "ticket-refused"
+
+
+class CloudFault(BrokerError):
+    """Raised when a cloud did not do what it was asked."""
+
+    status, code = 502, "cloud-fault"
+
+
+class CloudRefused(CloudFault):
+    """Raised when a cloud understood the request and said no."""
+
+    code = "cloud-refused"
+
+
+class CloudFull(CloudFault):
+    """Raised when a cloud has no room for another machine."""
+
+    status, code = 503, "cloud-full"
+
+
+class CloudUnreachable(CloudFault):
+    """Raised when a cloud does not answer in time."""
+
+    status, code = 503, "cloud-unreachable"
+
+
+class MachineFault(BrokerError):
+    """Raised when a machine did not do what it was asked."""
+
+    status, code = 502, "machine-fault"
+
+
+class MachineUnreachable(MachineFault):
+    """Raised when a machine does not answer over SSH in time."""
+
+    status, code = 503, "machine-unreachable"
+
+
+class AgentRefused(MachineFault):
+    """Raised when the machine's agent says no; `reason` is its code."""
+
+    code = "agent-refused"
+
+
+class ConfigurationFailed(MachineFault):
+    """Raised when Ansible could not configure a machine; the message names the task."""
+
+    code = "configuration-failed"
+
+
+class ProbeFailed(MachineFault):
+    """Raised when a machine would not show its user a working desktop; `evidence` is a picture's path or None."""
+
+    code = "probe-failed"
+
+
+class ServiceDown(BrokerError):
+    """Raised when a part of Beamdesk that the request needs is not running."""
+
+    status, code = 503, "service-down"
+
+
+class BadSettings(BrokerError):
+    """Raised when the settings cannot be used; the message names each key, its value and what is allowed."""
+
+    code = "bad-settings"

@@ -1,0 +1,103 @@
+"""Carries bytes between a viewer and a machine until either ends.
+
+Neither side's slowness is stored: each side is read only while the other one takes. So a viewer that stalls holds
+back its own machine's socket and nothing else, and costs no memory; one that stalls for good is let go.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from broker.gateways.first_frame import FirstFrame
+from broker.gateways.patience import Patience
+from broker.gateways.viewer import Viewer
+
+CHUNK = 256 * 1024
+MACHINE_LEFT = "the desktop closed the connection"
+MOST_FOR_MACHINE = 256 * 1024  # bytes that wait for a machine, beyond which its viewer is not read
+
+
+class Ended(Exception):
+    """Raised when there is nothing left to carry; its text says why."""
+
+
+class MachineLeft(Ended):
+    """Raised when the desktop closed the connection."""
+
+
+class Carrying:
+    """One desktop's bytes, both ways, over two sockets that do not block."""
+
+    def __init__(
+        self, viewer: Viewer, machine: socket.socket, *, on_first_frame: Callable[[], None], patience: Patience
+    ) -> None:
+        self._viewer, self._machine = viewer, machine
+        self._on_first_frame, self._patience = on_first_frame, patience
+        self._first = FirstFrame()
+        self._to_machine = bytearray()
+        self._heard = self._taken = self._pinged = time.monotonic()
+
+    def run(self) -> None:
+        """Carry until Ended, Left, TooMuch or an OSError says that it is over."""
+        while True:
+            viewer, machine = self._viewer, self._machine
+            reads: list[Viewer | socket.socket] = []
+            if len(self._to_machine) < MOST_FOR_MACHINE:
+                reads.append(viewer)
+            if not viewer.unsent:
+                reads.append(machine)
+            writes = [machine] * bool(self._to_machine) + [viewer] * bool(viewer.unsent)
+            readable, writable, _ = select.select(reads, writes, [], self._patience.heartbeat)
+            if viewer in writable:
+                self._flush()
+            if viewer in readable or machine in writable:
+                self._from_viewer(viewer in readable)
+            if machine in readable:
+                self._from_machine()
+            self._look_after_viewer()
+
+    def _flush(self) -> None:
+        self._viewer.flush()
+        self._taken = time.monotonic()
+
+    def _from_viewer(self, readable: bool) -> None:
+        if readable:
+            self._heard = time.monotonic()
+            self._to_machine += self._viewer.said()
+        if self._to_machine:
+            with suppress(BlockingIOError), _leaving():
+                del self._to_machine[: self._machine.send(self._to_machine)]
+
+    def _from_machine(self) -> None:
+        with _leaving():
+            data = self._machine.recv(CHUNK)
+        if not data:
+            raise MachineLeft(MACHINE_LEFT)
+        self._taken = time.monotonic()
+        self._viewer.say(data)
+        if not self._first.seen and self._first.watch(data):
+            self._on_first_frame()
+
+    def _look_after_viewer(self) -> None:
+        """Ping in time; raise Ended where the viewer is silent or stuck."""
+        moment, patience = time.monotonic(), self._patience
+        if moment - max(self._heard, self._taken) > patience.silence:
+            raise Ended("the viewer does not answer any more")
+        if self._viewer.unsent and moment - self._taken > patience.silence:
+            raise Ended("the viewer does not take its picture any more")
+        if moment - self._pinged >= patience.heartbeat:
+            self._pinged = moment
+            self._viewer.ping()
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """A connection that breaks, as where the machine dies, is closed as well."""
+    try:
+        yield
+    except ConnectionError:
+        raise MachineLeft(MACHINE_LEFT) from None

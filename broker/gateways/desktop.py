@@ -1,0 +1,165 @@
+"""One browser's way to one desktop, in a process of its own: who may come in, both greetings, and the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from types import FrameType
+from typing import Any, NoReturn
+
+import structlog
+from websockify.websocketproxy import ProxyRequestHandler
+from websockify.websocketserver import WebSocketRequestHandlerMixIn
+
+from broker import rfb
+from broker.errors import BrokerError, MachineUnreachable, NotFound, TicketRefused
+from broker.gateways.carry import Carrying, Ended, MachineLeft
+from broker.gateways.clerk import LAST, Clerk
+from broker.gateways.door import VNC_PORT, Door
+from broker.gateways.greeting import BadViewer, Greeting
+from broker.gateways.viewer import Left, TooMuch, Viewer
+from broker.sessions.service import Desktop
+
+log = structlog.get_logger()
+
+PATH = "/desktop"
+AGAIN = "Try again in a moment; if it stays so, end the session and launch a new one."
+# Close codes (RFC 6455, 7.4.1)
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, TOO_BIG, TRY_AGAIN = 1000, 1001, 1002, 1009, 1013
+CODES: dict[type[Exception], int] = {
+    Ended: GOING_AWAY,
+    TimeoutError: GOING_AWAY,
+    MachineLeft: TRY_AGAIN,
+    BadViewer: PROTOCOL_ERROR,
+    TooMuch: TOO_BIG,
+}
+
+
+class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
+    """Asks who comes first, then takes the ticket, then reaches the machine: each refusal is an HTTP answer."""
+
+    SocketClass = Viewer
+    _hung_up = False
+    server_version, sys_version = "Beamdesk", ""
+
+    def handle_upgrade(self) -> None:
+        """Let in who may pass; the library asks for the ticket first, and answers nothing where it is refused."""
+        try:
+            self._clerk = Clerk(self.server.runtime, self._admit)
+            self._desktop = self._clerk.admitted()
+            self._machine, self._greeting = _reach(self._desktop, self.server.patience.machine)
+        except BrokerError as error:
+            self._refuse(error)
+        else:
+            WebSocketRequestHandlerMixIn.handle_upgrade(self)
+
+    def _admit(self, name_carrier: Callable[[int], None]) -> Desktop:
+        """Run by the clerk, which must not keep the viewer's connection open."""
+        os.close(self.connection.detach())
+        if self.path.partition("?")[0] != PATH:
+            raise NotFound("The gateway carries desktops only.", hint="Open the desktop from the portal.")
+        door: Door = self.server.token_plugin
+        door.client = str(self.client_address[0])[:64]
+        door.carrier, door.name_carrier = os.getppid(), name_carrier
+        self.auth_connection()
+        try:
+            self.validate_connection()
+        except self.server.EClose:
+            raise TicketRefused("There is no ticket in this address.", hint="Ask the API for one.") from None
+        assert door.desktop is not None  # noqa: S101 - the ticket was taken
+        return door.desktop
+
+    def _refuse(self, error: BrokerError) -> None:
+        log.info("gateway.refused", status=error.status, why=error.message, client=self.client_address[0])
+        problem = {
+            "type": f"/docs/errors#{error.code}",
+            "title": HTTPStatus(error.status).phrase,
+            "status": error.status,
+            "detail": error.message,
+            "hint": error.hint,
+            "code": error.code,
+        }
+        body = json.dumps(problem).encode()
+        self.send_response(error.status)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def new_websocket_client(self) -> None:
+        """Called by the library once the WebSocket is open."""
+        viewer: Viewer = self.request
+        viewer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        viewer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.server.patience.silence * 1000))
+        viewer.setblocking(False)
+        log.info("gateway.open", session=self._desktop.session_id, user=self._desktop.user, client=self.client_address)
+        code, why = NORMAL, ""
+        signal.signal(signal.SIGTERM, self._hang_up)
+        with self._machine as machine:
+            try:
+                self._carry(viewer, machine)
+            except (Left, Ended, BadViewer, TooMuch, OSError) as end:
+                code, why = CODES.get(type(end), NORMAL), str(end)
+        if self._hung_up:
+            code, why = GOING_AWAY, "Beamdesk closed this desktop"
+        log.info("gateway.closed", session=self._desktop.session_id, why=why)
+        viewer.goodbye(code, why, seconds=self.server.patience.goodbye)
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        """Let the carrying find that the machine is gone: an exception here could cut a frame in half."""
+        self._hung_up = True
+        with suppress(OSError):
+            self._machine.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self, viewer: Viewer, machine: socket.socket) -> None:
+        _greet(viewer, self._greeting)
+        self._clerk.reached("handshake")
+        machine.sendall(self._greeting.rest)
+        machine.setblocking(False)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        first_frame = partial(self._clerk.reached, LAST)
+        Carrying(viewer, machine, on_first_frame=first_frame, patience=self.server.patience).run()
+
+
+def serve(connection: socket.socket, address: Any, server: Any) -> None:
+    """Carry this one connection to its end, in this process."""
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_REAL, server.patience.opening)
+    connection.settimeout(server.patience.request)
+    try:
+        server.do_handshake(connection, address)
+    except (server.EClose, OSError) as error:
+        log.debug("gateway.nobody", client=address[0], why=str(error))  # gone, or too slow to say what it wants
+
+
+def _reach(desktop: Desktop, timeout: float) -> tuple[socket.socket, Greeting]:
+    """The machine's VNC server, signed in to, and the greeting that viewers of its desktop get."""
+    try:
+        machine = socket.create_connection((desktop.address, VNC_PORT), timeout=timeout)
+        machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        rfb.sign_in(machine, desktop.password)
+        return machine, Greeting(rfb.initialise(machine)[2])
+    except rfb.RfbRefused as error:
+        raise rfb.RfbRefused(error.message, hint=AGAIN) from None
+    except OSError as error:
+        why = error.strerror or "nothing came in time"
+        raise MachineUnreachable(f"The desktop's machine does not answer: {why}.", hint=AGAIN) from None
+
+
+def _greet(viewer: Viewer, greeting: Greeting) -> None:
+    viewer.say(greeting.opening)
+    while not greeting.done:
+        select.select([viewer], [], [])
+        viewer.say(greeting.hear(viewer.said()))
+
+
+def _too_slow(number: int, frame: FrameType | None) -> NoReturn:
+    raise TimeoutError("it took too long to open")

@@ -1,0 +1,17 @@
+"""How long the gateway waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """In seconds, for one connection."""
+
+    request: float = 10.0  # for each part of its request's headers
+    opening: float = 20.0  # from the connection to the end of both handshakes, whoever is slow
+    machine: float = 5.0  # for each answer of the machine's in its handshake
+    heartbeat: float = 15.0  # between pings: proxies drop what is silent for 60, and hidden tabs stop their timers
+    silence: float = 60.0  # for which a viewer may neither say nor take anything, or leave unread what waits for it
+    goodbye: float = 1.0  # for the viewer's own close after ours

@@ -1,0 +1,89 @@
+"""Closes open desktops whose session is over or whose user signed out: it looks in SQL, and ends their processes.
+
+It watches every desktop of this host, those of a gateway that was killed as well. A look that fails, because the
+database is away, closes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+
+from broker import metrics
+from broker.connections.models import Connection
+from broker.database import Database, now
+from broker.gateways.processes import carries, end, gateway_name
+from broker.identity.models import SignIn
+from broker.runtime import Runtime
+from broker.sessions.models import SessionState, UserSession
+
+EVERY = 0.5  # seconds between looks
+AFTER_FAILURE = 3.0
+PATIENCE = 2.0  # seconds from the friendly signal to the other one
+
+
+@dataclass(frozen=True)
+class Open:
+    """One row that says that a desktop is open; `over` where it should not be."""
+
+    connection_id: int
+    pid: int
+    over: bool
+
+
+def run(runtime: Runtime, parent: int) -> None:
+    """Watch while `parent` lives."""
+    told: dict[int, float] = {}
+    while os.getppid() == parent:
+        pause = AFTER_FAILURE
+        with metrics.swallowed("gateway-watch"):
+            look(runtime.database, told)
+            pause = EVERY
+        time.sleep(pause)
+
+
+def look(database: Database, told: dict[int, float]) -> None:
+    """Close what is over, and write down what has ended; `told` remembers since when a process knows."""
+    rows = _open_here(database)
+    dead = {row.connection_id for row in rows if not carries(row.pid, row.connection_id)}
+    _write_down(database, dead)
+    living = {row.connection_id for row in rows} - dead
+    for row in rows:
+        if row.over and row.connection_id in living:
+            patient = time.monotonic() - told.setdefault(row.connection_id, time.monotonic()) < PATIENCE
+            end(row.pid, row.connection_id, signal.SIGTERM if patient else signal.SIGKILL)
+    for connection_id in set(told) - living:
+        del told[connection_id]
+
+
+def _open_here(database: Database) -> Sequence[Open]:
+    with database.reading() as db:
+        rows = db.execute(
+            select(Connection.id, Connection.pid, _is_over())
+            .join(UserSession, UserSession.id == Connection.session_id)
+            .join(SignIn, SignIn.id == Connection.sign_in_id)
+            .where(Connection.gateway == gateway_name(), Connection.closed_at.is_(None))
+        )
+        return [Open(*row) for row in rows]
+
+
+def _is_over() -> ColumnElement[bool]:
+    signed_out = or_(SignIn.revoked_at.is_not(None), SignIn.expires_at < now())
+    return or_(UserSession.state != SessionState.READY, signed_out)
+
+
+def _write_down(database: Database, dead: set[int]) -> None:
+    """Close these rows, and those that a host left behind which is gone with its open desktops."""
+    ended = select(UserSession.id).where(UserSession.state.in_((SessionState.ENDED, SessionState.FAILED)))
+    left = and_(Connection.gateway != gateway_name(), Connection.session_id.in_(ended))
+    gone = and_(Connection.closed_at.is_(None), or_(Connection.id.in_(dead), left))
+    with database.reading() as db:
+        if not db.scalar(select(Connection.id).where(gone).limit(1)):
+            return
+    with database.transaction() as db:
+        db.execute(update(Connection).where(gone).values(closed_at=now()).execution_options(synchronize_session=False))

@@ -1,0 +1,177 @@
+"""Accounts and sign-ins. Local accounts today; another way to prove who one is ends in the same `begin_sign_in()`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from broker import events
+from broker.database import now
+from broker.errors import Forbidden, InvalidRequest, NotFound, NotSignedIn, TooManyAttempts, WrongPassword
+from broker.identity.models import Role, SignIn, User
+from broker.runtime import Runtime
+
+USER_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
+ATTEMPTS, WITHIN = 10, timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks, as everything behind the sign-in knows them."""
+
+    user_id: int
+    name: str
+    full_name: str
+    uid: int
+    role: Role
+    groups: frozenset[str]
+    sign_in_id: int | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this person may steer the service."""
+        return self.role is Role.ADMIN
+
+    def must_be_admin(self) -> None:
+        """Raise Forbidden unless this person is an administrator."""
+        if not self.is_admin:
+            raise Forbidden("Only administrators may do this.", hint="Ask an administrator of this service.")
+
+
+def person_of(user: User, sign_in_id: int | None = None) -> Person:
+    """The Person that a row of users describes."""
+    return Person(user.id, user.name, user.full_name, user.uid, Role(user.role), frozenset(user.groups), sign_in_id)
+
+
+def create_account(
+    runtime: Runtime,
+    name: str,
+    full_name: str,
+    password: str,
+    *,
+    role: Role = Role.USER,
+    groups: tuple[str, ...] = (),
+) -> Person:
+    """Make the account, or give the one of that name these properties and this password."""
+    if not USER_NAME.match(name):
+        raise InvalidRequest(
+            f"{name!r} cannot be an account's name.", hint="Use a-z, 0-9, _ and -, beginning with a letter."
+        )
+    with runtime.database.transaction() as db:
+        user = db.scalar(select(User).where(User.name == name))
+        if user is None:
+            user = User(name=name)
+            db.add(user)
+        user.full_name, user.role, user.groups = full_name, role, sorted(groups)
+        if not _matches(user.password_hash, password):
+            user.password_hash = _hasher().hash(password)
+        db.flush()
+        events.record(db, "account:save", user.name)
+        return person_of(user)
+
+
+def sign_in(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
+    """Check the password and begin a sign-in: its secret token, and the person."""
+    with runtime.database.reading() as db:
+        _refuse_guessing(db, name)
+        user = db.scalar(select(User).where(User.name == name))
+    if not _matches(user.password_hash if user else _nobodys_hash(), password) or user is None:
+        with runtime.database.transaction() as db:
+            events.record(db, "account:sign-in-failed", name[:64])
+        raise WrongPassword("Name and password do not match.", hint="Check both, and the Caps Lock key.")
+    return begin_sign_in(runtime, user)
+
+
+def begin_sign_in(runtime: Runtime, user: User) -> tuple[str, Person]:
+    """Begin a sign-in for somebody whose identity is proved."""
+    token = secrets.token_urlsafe(32)
+    ends = now() + timedelta(hours=runtime.settings.web.sign_in_hours)
+    with runtime.database.transaction() as db:
+        entry = SignIn(user_id=user.id, token_hash=digest(token), expires_at=ends)
+        db.add(entry)
+        db.flush()
+        events.record(db, "account:sign-in", user.name, actor=user.name)
+        return token, person_of(user, entry.id)
+
+
+def whose(runtime: Runtime, token: str) -> Person:
+    """The person behind a sign-in's token, or NotSignedIn."""
+    with runtime.database.reading() as db:
+        row = db.execute(
+            select(User, SignIn.id)
+            .join(SignIn, SignIn.user_id == User.id)
+            .where(SignIn.token_hash == digest(token), SignIn.revoked_at.is_(None), SignIn.expires_at > now())
+        ).first()
+    if row is None:
+        raise NotSignedIn("You are not signed in, or your sign-in has ended.", hint="Sign in again.")
+    return person_of(row[0], row[1])
+
+
+def sign_out(runtime: Runtime, person: Person) -> None:
+    """End the sign-in; gateways close the desktops that were opened through it."""
+    with runtime.database.transaction() as db:
+        db.execute(
+            update(SignIn).where(SignIn.id == person.sign_in_id, SignIn.revoked_at.is_(None)).values(revoked_at=now())
+        )
+        events.record(db, "account:sign-out", person.name, actor=person.name)
+
+
+def account(runtime: Runtime, name: str) -> Person:
+    """The person of that name, or NotFound."""
+    with runtime.database.reading() as db:
+        user = db.scalar(select(User).where(User.name == name))
+    if user is None:
+        raise NotFound(f"There is no account {name!r}.")
+    return person_of(user)
+
+
+def digest(token: str) -> str:
+    """What is kept of a secret token: enough to know it again, not enough to use it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _refuse_guessing(db: Session, name: str) -> None:
+    since: datetime = now() - WITHIN
+    failed = db.scalar(
+        select(func.count())
+        .select_from(events.Event)
+        .where(
+            events.Event.action == "account:sign-in-failed",
+            events.Event.subject == name[:64],
+            events.Event.at > since,
+        )
+    )
+    if (failed or 0) >= ATTEMPTS:
+        seconds = int(WITHIN.total_seconds())
+        raise TooManyAttempts(
+            f"Too many failed attempts to sign in as {name[:64]!r}.",
+            hint=f"Wait {seconds // 60} minutes, then try again.",
+            retry_after=seconds,
+        )
+
+
+def _matches(password_hash: str | None, password: str) -> bool:
+    try:
+        return bool(password_hash) and _hasher().verify(password_hash or "", password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    return PasswordHasher()
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Checked where there is no such account, so that the answer takes as long as for a wrong password."""
+    return _hasher().hash(secrets.token_urlsafe(16))

@@ -1,0 +1,1 @@
+"""Pools of machines kept ready: models, allocation, sizing, manager, probe."""

@@ -1,0 +1,64 @@
+"""Reaching a machine's agent, and keeping a pool's count of failures."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from agents.protocol import Message
+from broker import events
+from broker.configuration import ssh
+from broker.configuration.ssh import SshTarget
+from broker.database import now
+from broker.errors import MachineUnreachable
+from broker.pools import sizing
+from broker.pools.models import Machine, Pool
+from broker.runtime import Runtime
+from broker.settings import Settings
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+def target(machine: Machine) -> SshTarget:
+    """Where and how the machine is reached over SSH, its host key pinned to what its cloud reported."""
+    if not machine.address or not machine.host_key:
+        raise MachineUnreachable(f"Machine {machine.id} has no address yet.")
+    return SshTarget(address=machine.address, host_key=machine.host_key, name=machine.name)
+
+
+def agent(
+    runtime: Runtime, machine: Machine, verb: str, request: Message, answer: type[Answer], *, timeout: float = 30
+) -> Answer:
+    """Ask the machine's agent; MachineUnreachable or AgentRefused where it does not answer as it should."""
+    return ssh.agent(runtime.settings.state_dir, target(machine), verb, request, answer, timeout=timeout)
+
+
+def settle(db: Session, settings: Settings, pool_name: str, failure: str | None) -> None:
+    """Count a failed machine of the pool, or forget the failures where `failure` is None.
+
+    After a failure the pool builds no machine for a while that doubles each time; after some it is shown as
+    degraded, with the reason.
+    """
+    pool = row(db, pool_name)
+    was = pool.failures
+    pool.failures = 0 if failure is None else was + 1
+    pool.failure = failure
+    wait = sizing.backoff(pool.failures, first=settings.times.retry_first, longest=settings.times.retry_longest)
+    pool.retry_at = now() + timedelta(seconds=wait) if failure is not None else None
+    if pool.failures == settings.times.degraded_after:
+        events.record(db, "pool:degraded", pool_name, failure=failure, failures=pool.failures)
+    elif failure is None and was >= settings.times.degraded_after:
+        events.record(db, "pool:recovered", pool_name)
+    events.changed(db, "pool", pool_name)
+
+
+def row(db: Session, name: str) -> Pool:
+    """The pool's row, made where it does not exist yet."""
+    pool = db.get(Pool, name)
+    if pool is None:
+        pool = Pool(name=name, failures=0)
+        db.add(pool)
+        db.flush()
+    return pool

@@ -1,0 +1,159 @@
+"""RQ's entry points for machines: build, configure, probe, destroy. Each is safe to run twice.
+
+A job carries the machine's attempt number. It does its work only while it holds the machine under that number,
+and each change it makes names the number too, so a job that was thought lost can do no harm when it wakes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from pathlib import Path
+
+import structlog
+
+from broker import work
+from broker.clouds.adapter import BuildSpec, Cloud, open_cloud
+from broker.configuration import ca, playbook
+from broker.database import now
+from broker.errors import BrokerError, CloudFull, ProbeFailed, WrongState
+from broker.pools.access import settle, target
+from broker.pools.models import BuildTime, Machine, MachineState, move
+from broker.pools.probe import probe
+from broker.runtime import Runtime, current
+
+log = structlog.get_logger()
+M = MachineState
+
+
+def _job(work_on: Callable[[Runtime, Machine], None]) -> Callable[[int, int], None]:
+    """Run the work while the machine is held; a failure of any kind ends in the machine's own row."""
+
+    @wraps(work_on)
+    def run(machine_id: int, attempt: int) -> None:
+        runtime = current()
+        with work.held(runtime.database, Machine, machine_id, attempt) as ours:
+            if not ours:
+                return
+            machine = _load(runtime, machine_id)
+            try:
+                work_on(runtime, machine)
+            except WrongState as error:
+                log.info("machine.work.overtaken", machine=machine_id, why=error.message)
+            except Exception as error:
+                log.exception("machine.work.failed", machine=machine_id, work=work_on.__name__)
+                give_up(runtime, machine_id, attempt, error)
+
+    return run
+
+
+def _load(runtime: Runtime, machine_id: int) -> Machine:
+    with runtime.database.reading() as db:
+        return db.get_one(Machine, machine_id)
+
+
+def cloud_of(runtime: Runtime, machine: Machine) -> Cloud:
+    """The cloud that the machine lives in."""
+    return open_cloud(runtime.settings.clouds[machine.cloud])
+
+
+def tags(runtime: Runtime, machine: Machine) -> dict[str, str]:
+    """What marks a node as this deployment's and as this machine."""
+    return {
+        "beamdesk-deployment": runtime.settings.deployment,
+        "beamdesk-machine": str(machine.id),
+        "beamdesk-cloud": machine.cloud,
+    }
+
+
+@_job
+def build_machine(runtime: Runtime, machine: Machine) -> None:
+    """Ask the cloud for the machine; asked twice, it is made once."""
+    settings = runtime.settings
+    pool = settings.pools[machine.pool]
+    keys = ca.ensure_keys(settings.secrets_dir)
+    node = cloud_of(runtime, machine).build(
+        BuildSpec(
+            name=f"{settings.deployment}-{machine.name}",
+            size_id=settings.sizes[pool.size].id_in(pool.cloud),
+            image_id=settings.clouds[pool.cloud].image,
+            tags=tags(runtime, machine),
+            ssh_ca=keys.user_ca_public,
+            request_id=f"{settings.deployment}-machine-{machine.id}",
+        )
+    )
+    with runtime.database.transaction() as db:
+        move(db, machine, M.BUILDING, reason="the cloud was asked", node_id=node.id)
+
+
+@_job
+def configure_machine(runtime: Runtime, machine: Machine) -> None:
+    """Run the roles over SSH, then look at the desktop; only what passes becomes vacant."""
+    environment = runtime.settings.environments[machine.environment]
+    with tempfile.TemporaryDirectory(prefix="beamdesk-", dir=_ramdisk()) as folder:
+        playbook.configure(
+            runtime.settings.state_dir,
+            target(machine),
+            roles=environment.roles,
+            variables={"environment_name": environment.name, "properties": dict(environment.properties)},
+            folder=Path(folder),
+            timeout=runtime.settings.times.configure_timeout,
+        )
+    probe(runtime, machine)
+    moment = now()
+    with runtime.database.transaction() as db:
+        move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment)
+        db.add(BuildTime(pool=machine.pool, seconds=(moment - machine.requested_at).total_seconds()))
+        settle(db, runtime.settings, machine.pool, None)
+
+
+def _ramdisk() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private folder is made in it
+
+
+@_job
+def probe_machine(runtime: Runtime, machine: Machine) -> None:
+    """Look again at a machine that waits; one that fails is never handed out."""
+    probe(runtime, machine)
+    with runtime.database.transaction() as db:
+        row = db.get_one(Machine, machine.id)
+        if row.attempt == machine.attempt:
+            row.probed_at = now()
+
+
+@_job
+def destroy_machine(runtime: Runtime, machine: Machine) -> None:
+    """Remove the machine from its cloud; it is deleted once the cloud no longer knows it."""
+    cloud = cloud_of(runtime, machine)
+    if machine.node_id is not None:
+        cloud.destroy(machine.node_id)
+        node = cloud.find(machine.node_id)
+        if node is not None and node.state != "gone":
+            return
+        with runtime.database.transaction() as db:
+            move(db, machine, M.DELETED, reason="gone from the cloud")
+
+
+def give_up(runtime: Runtime, machine_id: int, attempt: int, error: Exception) -> None:
+    """Quarantine the machine with the error, and count it against its pool; a full cloud is nobody's failure.
+
+    A machine that is being deleted stays so: its deletion is tried again.
+    """
+    message = error.message if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
+    evidence = error.facts.get("evidence") if isinstance(error, ProbeFailed) else None
+    with runtime.database.transaction() as db:
+        machine = db.get_one(Machine, machine_id)
+        if machine.attempt != attempt or machine.state not in (M.REQUESTED, M.CONFIGURING, M.VACANT):
+            return
+        move(db, machine, M.FAILED, reason=message, failure=message, evidence=evidence)
+        settle(db, runtime.settings, machine.pool, message)
+        if isinstance(error, CloudFull):
+            db.refresh(machine)
+            move(db, machine, M.DELETING, reason="the cloud had no room for it")
+
+
+def due(probed: Machine, every: float) -> bool:
+    """Whether a vacant machine should be looked at again."""
+    return probed.probed_at is None or probed.probed_at + timedelta(seconds=every) < now()

@@ -1,0 +1,137 @@
+"""Machines and pools, their states, and the only writer of a machine's state."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Index, String, Text, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from broker import events
+from broker.database import Base, now
+from broker.errors import WrongState
+
+
+class MachineState(StrEnum):
+    """Where a machine is in its life."""
+
+    REQUESTED = "requested"  # a row only: the cloud is still to be asked
+    BUILDING = "building"  # the cloud was asked
+    PROVISIONED = "provisioned"  # runs, not yet configured
+    CONFIGURING = "configuring"  # Ansible and the first probe are at work
+    VACANT = "vacant"  # configured and probed, waits in its pool
+    ACQUIRED = "acquired"  # given to one session, once and for ever
+    FAILED = "failed"  # quarantined with its evidence until it is removed
+    DELETING = "deleting"  # the cloud was asked to remove it
+    DELETED = "deleted"  # gone from the cloud; the row stays for audit
+
+
+M = MachineState
+MOVES: dict[MachineState, frozenset[MachineState]] = {
+    M.REQUESTED: frozenset({M.BUILDING, M.FAILED, M.DELETING}),
+    M.BUILDING: frozenset({M.PROVISIONED, M.FAILED, M.DELETING}),
+    M.PROVISIONED: frozenset({M.CONFIGURING, M.FAILED, M.DELETING}),
+    M.CONFIGURING: frozenset({M.VACANT, M.FAILED, M.DELETING}),
+    M.VACANT: frozenset({M.ACQUIRED, M.FAILED, M.DELETING}),
+    M.ACQUIRED: frozenset({M.FAILED, M.DELETING}),
+    M.FAILED: frozenset({M.DELETING}),
+    M.DELETING: frozenset({M.DELETED}),
+    M.DELETED: frozenset(),
+}
+COMING = (M.REQUESTED, M.BUILDING, M.PROVISIONED, M.CONFIGURING)
+LIVE = (*COMING, M.VACANT, M.ACQUIRED, M.FAILED, M.DELETING)
+
+
+class Machine(Base):
+    """One virtual machine. `session_id` is written once, by the claim, and never again."""
+
+    __tablename__ = "machines"
+    __table_args__ = (Index("ix_machines_pick", "pool", "state", "id"), Index("ix_machines_state", "state"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool: Mapped[str] = mapped_column(String(40))
+    environment: Mapped[str] = mapped_column(String(40))
+    size: Mapped[str] = mapped_column(String(40))
+    cloud: Mapped[str] = mapped_column(String(40))
+    state: Mapped[MachineState] = mapped_column(String(16), default=M.REQUESTED)
+    changed_at: Mapped[datetime] = mapped_column(default=now)
+    requested_at: Mapped[datetime] = mapped_column(default=now)
+    vacant_at: Mapped[datetime | None]
+    probed_at: Mapped[datetime | None]
+    session_id: Mapped[int | None] = mapped_column(index=True)
+    node_id: Mapped[str | None] = mapped_column(String(128), index=True)
+    address: Mapped[str | None] = mapped_column(String(64))
+    host_key: Mapped[str | None] = mapped_column(Text)
+    failure: Mapped[str | None] = mapped_column(Text)
+    evidence: Mapped[str | None] = mapped_column(String(255))
+    attempt: Mapped[int] = mapped_column(default=0)  # fences the work on this machine: a stale job finds another number
+    work_until: Mapped[datetime | None]  # until then somebody is at work on it, and renews this while alive
+
+    @property
+    def name(self) -> str:
+        """The machine's name in its cloud and its host name."""
+        return f"{self.environment}-{self.id}"
+
+
+class PoolMode(StrEnum):
+    """What an administrator wants of a pool."""
+
+    SERVING = "serving"
+    DRAINING = "draining"  # gives no machine any more and lets its vacant ones go
+
+
+class Pool(Base):
+    """What is known of a configured pool beyond the settings: an administrator's wishes, and its failures."""
+
+    __tablename__ = "pools"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    mode: Mapped[PoolMode] = mapped_column(String(16), default=PoolMode.SERVING)
+    target: Mapped[int | None]  # an administrator's figure in place of the settings'
+    limit: Mapped[int | None]
+    failures: Mapped[int] = mapped_column(default=0)  # in a row; a vacant machine sets it to 0
+    failure: Mapped[str | None] = mapped_column(Text)
+    retry_at: Mapped[datetime | None]
+
+
+class BuildTime(Base):
+    """How long a machine took from its request to vacant, in seconds: what estimates are made of."""
+
+    __tablename__ = "build_times"
+    __table_args__ = (Index("ix_build_times_recent", "pool", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool: Mapped[str] = mapped_column(String(40))
+    seconds: Mapped[float]
+
+
+def move(
+    db: Session,
+    machine: Machine,
+    after: MachineState,
+    *,
+    reason: str,
+    actor: str = events.SYSTEM,
+    **values: Any,
+) -> None:
+    """Move `machine` to `after` and set `values`, or raise WrongState and change nothing.
+
+    The UPDATE names the state and the attempt it expects, so of two racing callers one wins.
+    """
+    before = MachineState(machine.state)
+    if after not in MOVES[before]:
+        raise WrongState(f"Machine {machine.id} cannot go from {before} to {after}.", hint="Reload the page.")
+    moved = db.execute(
+        update(Machine)
+        .where(Machine.id == machine.id, Machine.state == before, Machine.attempt == machine.attempt)
+        .values(state=after, changed_at=now(), work_until=None, attempt=Machine.attempt + 1, **values)
+        .execution_options(synchronize_session=False)
+    )
+    if moved.rowcount != 1:  # type: ignore[attr-defined]
+        raise WrongState(f"Machine {machine.id} is no longer {before}.", hint="Try again.")
+    if machine in db:
+        db.expire(machine)
+    events.record(db, f"machine:{after}", machine.id, actor=actor, before=before, reason=reason, pool=machine.pool)
+    events.changed(db, "pool", machine.pool)

@@ -1,0 +1,322 @@
+"""Pools, machines and workers as administrators see them; each list is a few queries however long it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+from rq.worker import BaseWorker
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from broker.database import now
+from broker.errors import NotFound
+from broker.events import Event
+from broker.jobs import QUEUES
+from broker.pools import sizing, stock
+from broker.pools.models import COMING, LIVE, Machine, MachineState, Pool, PoolMode
+from broker.pools.sizing import Counts
+from broker.settings import CloudSettings, PoolSettings, Settings
+
+M = MachineState
+MOST_EVENTS = 20_000
+
+
+@dataclass(frozen=True)
+class PoolCard:
+    """One pool against its target and limit; `reason` is what sizing says of it now."""
+
+    name: str
+    environment: str
+    title: str
+    cloud: str
+    place: str
+    size: str
+    cores: int
+    memory_gb: float
+    gpus: int
+    vacant: int
+    coming: int
+    acquired: int
+    failed: int
+    deleting: int
+    queued: int
+    target: int
+    limit: int
+    mode: PoolMode
+    degraded: bool
+    failures: int
+    failure: str | None
+    retry_at: datetime | None
+    reason: str
+    build_seconds: float | None
+
+
+@dataclass(frozen=True)
+class MachineCard:
+    """One machine that is not gone. Ages in seconds; `evidence` says whether there is a picture of its last probe."""
+
+    id: int
+    name: str
+    pool: str
+    environment: str
+    place: str
+    size: str
+    state: MachineState
+    state_seconds: float
+    age_seconds: float
+    session: int | None
+    address: str | None
+    failure: str | None
+    evidence: bool
+    probed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CloudCard:
+    """One cloud and how much of its limits is used; `failure` is the last one of any of its pools."""
+
+    name: str
+    title: str
+    location: str
+    driver: str
+    machines: int
+    building: int
+    concurrent_builds: int
+    limit: int
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class WorkerCard:
+    """One RQ worker; `seconds` since it last said that it lives."""
+
+    name: str
+    state: str
+    job: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class QueueCard:
+    """One RQ queue."""
+
+    name: str
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Who works on what. `away` says why nothing is known, where Redis does not answer."""
+
+    workers: list[WorkerCard]
+    queues: list[QueueCard]
+    away: str | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """How many machines of a pool were in which state, at moments in Unix seconds: the steps of a graph."""
+
+    at: list[float]
+    vacant: list[int]
+    coming: list[int]
+    acquired: list[int]
+    failed: list[int]
+
+
+def pools(db: Session, settings: Settings, queued: Mapping[str, int]) -> list[PoolCard]:
+    """All pools, in the settings' order; `queued` counts the sessions that wait, by pool."""
+    held, wishes = stock.counts(db, settings.pools), stock.wishes_of_administrators(db)
+    busy = Counter[str]()
+    for pool in settings.pools.values():
+        busy[pool.cloud] += sum(held[pool.name][state] for state in COMING)
+    return [
+        _pool(
+            db, settings, pool, stock.counts_of(held[pool.name], queued.get(pool.name, 0)), wishes.get(pool.name), busy
+        )
+        for pool in settings.pools.values()
+    ]
+
+
+def _pool(
+    db: Session, settings: Settings, pool: PoolSettings, counts: Counts, wish: Pool | None, busy: Mapping[str, int]
+) -> PoolCard:
+    size, cloud = settings.sizes[pool.size], settings.clouds[pool.cloud]
+    target, limit = stock.target_and_limit(pool, wish)
+    failures = wish.failures if wish else 0
+    return PoolCard(
+        name=pool.name,
+        environment=pool.environment,
+        title=settings.environments[pool.environment].title,
+        cloud=pool.cloud,
+        place=cloud.title,
+        size=pool.size,
+        cores=size.cores,
+        memory_gb=size.memory_gb,
+        gpus=size.gpus,
+        vacant=counts.vacant,
+        coming=counts.coming,
+        acquired=counts.acquired,
+        failed=counts.failed,
+        deleting=counts.deleting,
+        queued=counts.queued,
+        target=target,
+        limit=limit,
+        mode=PoolMode(wish.mode) if wish else PoolMode.SERVING,
+        degraded=failures >= settings.times.degraded_after,
+        failures=failures,
+        failure=wish.failure if wish else None,
+        retry_at=wish.retry_at if wish else None,
+        reason=_reason(counts, target, limit, wish, cloud.concurrent_builds - busy.get(pool.cloud, 0)),
+        build_seconds=stock.build_seconds(db, pool.name),
+    )
+
+
+def _reason(counts: Counts, target: int, limit: int, wish: Pool | None, free_builds: int) -> str:
+    if wish is not None and wish.mode == PoolMode.DRAINING:
+        return f"draining: {counts.vacant} vacant to go, {counts.acquired} in use"
+    if wish is not None and wish.retry_at is not None and wish.retry_at > now():
+        seconds = round((wish.retry_at - now()).total_seconds())
+        return f"waits {seconds} s after {wish.failures} failure{'s' if wish.failures != 1 else ''} in a row"
+    return sizing.plan(counts, target=target, limit=limit, batch=max(0, free_builds)).reason
+
+
+def machines(db: Session, settings: Settings, *, limit: int = 500) -> list[MachineCard]:
+    """The machines that are not gone, failed ones first, then the newest."""
+    rows = db.scalars(
+        select(Machine)
+        .where(Machine.state.in_(LIVE))
+        .order_by((Machine.state != M.FAILED), Machine.id.desc())
+        .limit(limit)
+    )
+    moment = now()
+    return [machine_card(settings, machine, moment) for machine in rows]
+
+
+def machine_card(settings: Settings, machine: Machine, moment: datetime) -> MachineCard:
+    """One machine as shown."""
+    cloud = settings.clouds.get(machine.cloud)
+    return MachineCard(
+        id=machine.id,
+        name=machine.name,
+        pool=machine.pool,
+        environment=machine.environment,
+        place=cloud.title if cloud else machine.cloud,
+        size=machine.size,
+        state=M(machine.state),
+        state_seconds=_since(machine.changed_at, moment),
+        age_seconds=_since(machine.requested_at, moment),
+        session=machine.session_id,
+        address=machine.address,
+        failure=machine.failure,
+        evidence=machine.evidence is not None or machine.probed_at is not None,
+        probed_at=machine.probed_at,
+    )
+
+
+def _since(begin: datetime, moment: datetime) -> float:
+    return max(0.0, round((moment - begin).total_seconds(), 1))
+
+
+def clouds(db: Session, settings: Settings) -> list[CloudCard]:
+    """All clouds, from what the database knows: no cloud is asked."""
+    held, wishes = stock.counts(db, settings.pools), stock.wishes_of_administrators(db)
+    return [_cloud(settings, cloud, held, wishes) for cloud in settings.clouds.values()]
+
+
+def _cloud(
+    settings: Settings, cloud: CloudSettings, held: Mapping[str, Mapping[M, int]], wishes: Mapping[str, Pool]
+) -> CloudCard:
+    mine = [pool for pool in settings.pools.values() if pool.cloud == cloud.name]
+    failures = [wish.failure for pool in mine if (wish := wishes.get(pool.name)) and wish.failure]
+    return CloudCard(
+        name=cloud.name,
+        title=cloud.title,
+        location=cloud.location,
+        driver=cloud.driver,
+        machines=sum(sum(held[pool.name].values()) for pool in mine),
+        building=sum(held[pool.name].get(state, 0) for pool in mine for state in COMING),
+        concurrent_builds=cloud.concurrent_builds,
+        limit=sum(stock.target_and_limit(pool, wishes.get(pool.name))[1] for pool in mine),
+        failure=failures[-1] if failures else None,
+    )
+
+
+def workforce(redis: Redis) -> Workforce:
+    """RQ's workers and queues; where Redis is away, that is said."""
+    try:
+        queues = [_queue(Queue(name, connection=redis)) for name in QUEUES]
+        return Workforce(sorted((_worker(w) for w in Worker.all(connection=redis)), key=lambda w: w.name), queues)
+    except (RedisError, OSError) as error:
+        return Workforce([], [], away=f"Redis does not answer: {error}")
+
+
+def _queue(queue: Queue) -> QueueCard:
+    return QueueCard(queue.name, queue.count, queue.started_job_registry.get_job_count(cleanup=False))
+
+
+def _worker(worker: BaseWorker) -> WorkerCard:
+    beat = worker.last_heartbeat
+    return WorkerCard(
+        name=worker.name[:12],
+        state=worker.get_state(),
+        job=worker.get_current_job_id(),
+        seconds=_since(beat, now()) if beat is not None else None,
+    )
+
+
+def history(db: Session, settings: Settings, pool: str, hours: float) -> History:
+    """The pool's last hours, walked back from its present counts along the audit log: nothing is sampled."""
+    if pool not in settings.pools:
+        raise NotFound(f"There is no pool {pool[:40]!r}.", hint=f"There are: {', '.join(settings.pools) or 'none'}.")
+    moment = now()
+    since = moment - timedelta(hours=hours)
+    held = stock.counts(db, [pool])[pool]
+    moves = db.execute(
+        select(Event.at, Event.action, Event.detail)
+        .where(Event.kind == "machine", Event.at > since)
+        .order_by(Event.id.desc())
+        .limit(MOST_EVENTS)
+    )
+    mine = [
+        (at, action.removeprefix("machine:"), detail.get("before"))
+        for at, action, detail in moves
+        if detail.get("pool") == pool
+    ]
+    return _walk_back(held, mine, since, moment)
+
+
+def _walk_back(
+    held: Counter[MachineState], moves: Iterable[tuple[datetime, str, str | None]], since: datetime, moment: datetime
+) -> History:
+    """From the counts now and the moves, the newest first, to the counts at each moment, the oldest first."""
+    counts = Counter({str(state): number for state, number in held.items()})
+    points = [(moment.timestamp(), _groups(counts))]
+    for at, after, before in moves:
+        points.append((at.timestamp(), _groups(counts)))
+        counts[after] -= 1
+        if before is not None:
+            counts[before] += 1
+    points.append((since.timestamp(), _groups(counts)))
+    points.reverse()
+    vacant, coming, acquired, failed = ([groups[i] for _, groups in points] for i in range(4))
+    return History([round(at, 1) for at, _ in points], vacant, coming, acquired, failed)
+
+
+def _groups(counts: Mapping[str, int]) -> tuple[int, int, int, int]:
+    coming = sum(counts.get(state, 0) for state in COMING)
+    groups = (counts.get(M.VACANT, 0), coming, counts.get(M.ACQUIRED, 0), counts.get(M.FAILED, 0))
+    return tuple(max(0, number) for number in groups)  # type: ignore[return-value]
+
+
+def recent_events(db: Session, *, limit: int, before: int | None = None) -> list[Event]:
+    """A page of the audit log, the newest line first."""
+    older = [Event.id < before] if before is not None else []
+    return list(db.scalars(select(Event).where(*older).order_by(Event.id.desc()).limit(limit)))

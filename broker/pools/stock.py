@@ -1,0 +1,121 @@
+"""What pools hold: counting machines, offering them, and claiming one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import Session
+
+from broker import events
+from broker.database import now
+from broker.pools.allocation import Offer
+from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
+from broker.pools.sizing import Counts
+from broker.settings import PoolSettings, Settings
+
+M = MachineState
+RECENT_BUILDS = 20
+
+
+def counts(db: Session, pools: Iterable[str]) -> dict[str, Counter[MachineState]]:
+    """For each pool, how many live machines it has in each state."""
+    names = list(pools)
+    found: dict[str, Counter[MachineState]] = {name: Counter() for name in names}
+    rows = db.execute(
+        select(Machine.pool, Machine.state, func.count())
+        .where(Machine.pool.in_(names), Machine.state.in_(LIVE))
+        .group_by(Machine.pool, Machine.state)
+    )
+    for pool, state, number in rows:
+        found[pool][MachineState(state)] = number
+    return found
+
+
+def counts_of(held: Mapping[MachineState, int], queued: int) -> Counts:
+    """A pool's counts as sizing wants them."""
+    return Counts(
+        vacant=held.get(M.VACANT, 0),
+        coming=sum(held.get(state, 0) for state in COMING),
+        acquired=held.get(M.ACQUIRED, 0),
+        failed=held.get(M.FAILED, 0),
+        deleting=held.get(M.DELETING, 0),
+        queued=queued,
+    )
+
+
+def wishes_of_administrators(db: Session) -> dict[str, Pool]:
+    """The rows of pools that say more than the settings, by name."""
+    return {pool.name: pool for pool in db.scalars(select(Pool))}
+
+
+def target_and_limit(settings: PoolSettings, pool: Pool | None) -> tuple[int, int]:
+    """What the pool is kept at: an administrator's figures, or the settings'; nothing while it drains."""
+    limit = settings.limit if pool is None or pool.limit is None else pool.limit
+    target = settings.target if pool is None or pool.target is None else pool.target
+    return (0 if pool is not None and pool.mode == PoolMode.DRAINING else min(target, limit)), limit
+
+
+def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
+    """Every pool of `environment` (or all) as it stands now."""
+    pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
+    held, wishes = counts(db, (p.name for p in pools)), wishes_of_administrators(db)
+    return [_offer(settings, pool, held[pool.name], wishes.get(pool.name)) for pool in pools]
+
+
+def _offer(settings: Settings, pool: PoolSettings, held: Mapping[MachineState, int], wish: Pool | None) -> Offer:
+    size, cloud = settings.sizes[pool.size], settings.clouds[pool.cloud]
+    _, limit = target_and_limit(pool, wish)
+    return Offer(
+        pool=pool.name,
+        environment=pool.environment,
+        location=cloud.location,
+        place=cloud.title,
+        cores=size.cores,
+        memory_gb=size.memory_gb,
+        gpus=size.gpus,
+        vacant=held.get(M.VACANT, 0),
+        coming=sum(held.get(state, 0) for state in COMING),
+        room=max(0, limit - sum(held.values())),
+        limit=limit,
+        serving=wish is None or wish.mode == PoolMode.SERVING,
+    )
+
+
+def claim(db: Session, pool: str, session_id: int) -> int | None:
+    """Give one vacant machine of `pool` to the session, for ever; its id, or None where none is vacant.
+
+    One statement, so that no machine is given twice: PostgreSQL passes over rows that others hold locked, SQLite
+    has one writer at a time. Machines that are just being probed come last.
+    """
+    moment = now()
+    busy = case((Machine.work_until > moment, 1), else_=0)
+    pick = select(Machine.id).where(Machine.pool == pool, Machine.state == M.VACANT).order_by(busy, Machine.id).limit(1)
+    machine_id = db.execute(
+        update(Machine)
+        .where(Machine.id == pick.with_for_update(skip_locked=True).scalar_subquery(), Machine.state == M.VACANT)
+        .values(
+            state=M.ACQUIRED,
+            session_id=session_id,
+            changed_at=moment,
+            work_until=None,
+            attempt=Machine.attempt + 1,
+        )
+        .returning(Machine.id)
+        .execution_options(synchronize_session=False)
+    ).scalar()
+    if machine_id is not None:
+        events.record(db, "machine:acquired", machine_id, before=M.VACANT, session=session_id, pool=pool)
+        events.changed(db, "pool", pool)
+    return machine_id
+
+
+def build_seconds(db: Session, pool: str) -> float | None:
+    """The median of the pool's recent build times, or None where it never built one."""
+    recent = sorted(
+        db.scalars(
+            select(BuildTime.seconds).where(BuildTime.pool == pool).order_by(BuildTime.id.desc()).limit(RECENT_BUILDS)
+        )
+    )
+    return recent[len(recent) // 2] if recent else None

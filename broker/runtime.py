@@ -1,0 +1,44 @@
+"""What every process of the broker holds: the settings, the database and Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from redis import Redis
+
+from broker import settings as settings_module
+from broker.database import Database
+from broker.events import LivePages
+from broker.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One deployment, as seen by one process. `current()` is the process's own."""
+
+    settings: Settings
+    database: Database
+
+    @cached_property
+    def redis(self) -> Redis:
+        """A connection pool to Redis; every command has a time-out."""
+        return Redis.from_url(self.settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+
+    @property
+    def live_channel(self) -> str:
+        """The Redis channel of this deployment's live pages."""
+        return f"beamdesk-{self.settings.deployment}-live"
+
+
+def open_runtime(settings: Settings) -> Runtime:
+    """Open the database and connect live pages; nothing is sent to Redis before the first change."""
+    runtime = Runtime(settings, Database(settings.database_url))
+    runtime.database.listeners.append(LivePages(settings.redis_url, runtime.live_channel))
+    return runtime
+
+
+@cache
+def current() -> Runtime:
+    """The runtime of this process, from the settings that BEAMDESK_CONFIG names."""
+    return open_runtime(settings_module.load())

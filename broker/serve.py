@@ -1,0 +1,58 @@
+"""Starts the web process: gunicorn with threads, one worker, as docs/operators.md explains."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from broker.errors import BadSettings
+from broker.settings import Settings
+
+
+def port_must_be_free(key: str, listen: str) -> None:
+    """Raise BadSettings where nobody can listen at the address that the setting `key` gives."""
+    host, port = listen.rsplit(":", 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except (OSError, OverflowError) as error:
+            raise BadSettings(
+                f"{key} = {listen!r}: cannot listen there ({getattr(error, 'strerror', None) or error}).",
+                hint=f"Stop what listens on port {port}, or give {key} another one in beamdesk.toml.",
+            ) from None
+
+
+def web(settings: Settings) -> None:
+    """Become gunicorn. One worker process: launches run in its threads, live pages in its sockets."""
+    port_must_be_free("web.listen", settings.web.listen)
+    arguments = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "wsgi:app",
+        "--chdir",
+        str(Path(__file__).resolve().parent.parent),
+        "--bind",
+        settings.web.listen,
+        "--worker-class",
+        "gthread",
+        "--workers",
+        "1",
+        "--threads",
+        str(settings.web.threads),
+        "--graceful-timeout",
+        "3",
+        "--timeout",
+        "60",
+        "--keep-alive",
+        "15",
+        "--log-level",
+        "warning",
+        "--worker-tmp-dir",
+        "/dev/shm",  # noqa: S108 - gunicorn's own private files
+    ]
+    os.environ["BEAMDESK_CONFIG"] = str(Path(os.environ["BEAMDESK_CONFIG"]).absolute())
+    os.execv(sys.executable, arguments)

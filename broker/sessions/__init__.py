@@ -1,0 +1,1 @@
+"""User sessions: request, launch, lease, end."""

@@ -1,0 +1,157 @@
+"""What happens to sessions without anybody's click: the queue moves, leases are warned of and end, and what a
+process left half-done when it died is taken up again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import ColumnElement, select
+
+from broker import events, jobs, metrics, work
+from broker.connections import tickets
+from broker.database import now
+from broker.pools import allocation, stock
+from broker.pools.allocation import Wish
+from broker.pools.models import Machine, MachineState
+from broker.runtime import Runtime
+from broker.sessions import rules, service
+from broker.sessions.jobs import enqueue_finish, notify_session
+from broker.sessions.launch import Launcher
+from broker.sessions.models import SessionState, UserSession
+
+log = structlog.get_logger()
+S = SessionState
+ABANDONED_AFTER = timedelta(seconds=10)
+FORGET_EVERY = timedelta(minutes=10)
+
+
+class SessionUpkeep:
+    """One pass over all sessions, by the manager."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._launcher = Launcher(runtime)
+        self._forget_at = now()
+
+    def tend(self) -> Counter[str]:
+        """One pass; how many sessions still wait, by the pool that they wait for."""
+        for step in (self._expire, self._warn, self._give_up_lost, self._resume, self._finish, self._forget):
+            with metrics.swallowed(f"sessions{step.__name__}"):
+                step()
+        return self._serve_queue()
+
+    def _serve_queue(self) -> Counter[str]:
+        """Give vacant machines to those who wait, in order; nobody overtakes for the same pool."""
+        waiting: Counter[str] = Counter()
+        for session in self._all(UserSession.state == S.QUEUED):
+            with metrics.swallowed("queue"):
+                pool = self._serve(session.id)
+                if pool is not None:
+                    waiting[pool] += 1
+        return waiting
+
+    def _serve(self, session_id: int) -> str | None:
+        """Claim a machine for it; the pool that it still waits for, or None where it waits no longer."""
+        settings = self._runtime.settings
+        with self._runtime.database.transaction() as db:
+            session = db.get_one(UserSession, session_id)
+            if session.state != S.QUEUED:
+                return None
+            wish = Wish(**session.wish)
+            offers = stock.offers(db, settings, session.environment)
+            served = service.claim_for(db, settings, session, wish, offers)
+            if not served:
+                self._follow(session, allocation.choose(wish, offers))
+                return session.pool or ""
+        self._launcher.start(session_id)
+        return None
+
+    def _follow(self, session: UserSession, choice: allocation.Choice | allocation.Refusal) -> None:
+        """Wait where the best chance is now; pools may have been drained or resized meanwhile."""
+        reason = choice.reason
+        if isinstance(choice, allocation.Choice):
+            session.pool = choice.pool
+        if session.reason != reason:
+            session.reason = reason
+
+    def _expire(self) -> None:
+        for found in self._all(UserSession.state == S.READY, UserSession.expires_at <= now()):
+            with self._runtime.database.transaction() as db:
+                session = db.get_one(UserSession, found.id)
+                if session.state == S.READY and session.expires_at is not None and session.expires_at <= now():
+                    service.close(db, session, reason="its lease is over")
+
+    def _warn(self) -> None:
+        """Warn of the end in the desktop; the portal shows it by itself."""
+        warn = self._runtime.settings.leases.warn_minutes
+        soon = now() + timedelta(minutes=max(warn, default=0))
+        for found in self._all(UserSession.state == S.READY, UserSession.expires_at <= soon):
+            left = (found.expires_at or now()) - now()
+            minutes = rules.warning_due(left, found.warned_minutes, warn)
+            if minutes is not None:
+                with self._runtime.database.transaction() as db:
+                    session = db.get_one(UserSession, found.id)
+                    session.warned_minutes = minutes
+                    events.record(db, "session:warn", session.id, owner=session.user_id, minutes=minutes)
+                self._notify(found.id, max(1, round(left.total_seconds() / 60)))
+
+    def _notify(self, session_id: int, minutes: int) -> None:
+        text = "Save your work, or extend the session in the portal."
+        title = f"This session ends in {minutes} minute{'s' if minutes > 1 else ''}"
+        job_id = f"notify-{session_id}-{minutes}"
+        try:
+            jobs.enqueue(self._runtime.redis, "desktops", job_id, notify_session, session_id, title, text, timeout=60)
+        except RedisError as error:
+            log.warning("redis.away", error=str(error))
+            metrics.SWALLOWED.labels("redis").inc()
+
+    def _give_up_lost(self) -> None:
+        """End sessions whose machine is gone; one that is still being prepared is helped by its launch."""
+        with self._runtime.database.reading() as db:
+            lost = db.execute(
+                select(UserSession.id, Machine.failure)
+                .join(Machine, Machine.id == UserSession.machine_id)
+                .where(UserSession.state == S.READY, Machine.state != MachineState.ACQUIRED)
+            ).all()
+        for session_id, failure in lost:
+            with self._runtime.database.transaction() as db:
+                session = db.get_one(UserSession, session_id)
+                if session.state == S.READY:
+                    service.fail(db, session, f"its machine was lost: {failure or 'it was removed'}")
+
+    def _resume(self) -> None:
+        """Prepare again what nobody works on any more: the process that launched it died."""
+        abandoned = now() - ABANDONED_AFTER
+        for session in self._all(UserSession.state == S.PREPARING):
+            if session.work_until is not None and session.work_until < now():
+                work.start_anew(self._runtime.database, UserSession, session.id, session.attempt)
+            elif session.work_until is not None or session.changed_at > abandoned:
+                continue
+            log.info("session.launch.resumed", session=session.id)
+            self._launcher.start(session.id)
+
+    def _finish(self) -> None:
+        for session in self._all(UserSession.state == S.ENDING):
+            if session.work_until is not None:
+                if session.work_until > now():
+                    continue
+                fresh = work.start_anew(self._runtime.database, UserSession, session.id, session.attempt)
+                if fresh is None:
+                    continue
+                session.attempt = fresh
+            enqueue_finish(self._runtime, session)
+
+    def _forget(self) -> None:
+        if now() < self._forget_at:
+            return
+        self._forget_at = now() + FORGET_EVERY
+        with self._runtime.database.transaction() as db:
+            tickets.forget_old(db)
+
+    def _all(self, *rules_: ColumnElement[bool]) -> list[UserSession]:
+        """The sessions of which these hold, oldest first."""
+        with self._runtime.database.reading() as db:
+            return list(db.scalars(select(UserSession).where(*rules_).order_by(UserSession.id)))

@@ -1,0 +1,331 @@
+"""The one place that reads beamdesk.toml and BEAMDESK_* from the environment.
+
+`load(path)` returns a frozen Settings or raises BadSettings, whose message names each wrong key, its value and
+what is allowed. BEAMDESK_CONFIG names the file (beamdesk.toml in the working directory otherwise); any single
+value can be given by the environment, as BEAMDESK_LIMITS__SESSIONS_PER_USER=5.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broker.errors import BadSettings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Listen = Annotated[str, StringConstraints(pattern=r"^[^:\s]+:\d{1,5}$")]
+CloudDriver = Literal["beamdesk-local"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(_Section):
+    """Where the truth is kept: an SQLAlchemy URL, SQLite or PostgreSQL. Empty: SQLite in the state directory."""
+
+    url: str = ""
+
+
+class RedisSettings(_Section):
+    """Redis for queues and live pages; a hint only, never the truth. Empty: a socket in the state directory."""
+
+    url: str = ""
+
+
+class WebSettings(_Section):
+    """The portal and API."""
+
+    listen: Listen = "127.0.0.1:8080"
+    public_url: str = Field("http://localhost:8080", pattern=r"^https?://[^/]+$")
+    threads: int = Field(64, ge=8, le=1000)
+    sign_in_hours: float = Field(12, gt=0, le=24 * 30)
+    live_sockets: int = Field(32, ge=1, le=900)
+    live_sockets_per_user: int = Field(8, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _threads_left_for_pages(self) -> WebSettings:
+        if self.live_sockets > self.threads * 3 // 4:
+            raise ValueError(f"live_sockets must be at most three quarters of threads ({self.threads * 3 // 4})")
+        return self
+
+
+class GatewaySettings(_Section):
+    """The browser gateway: where it listens, and the address that pages are told (on the portal's own host, because
+    browsers send their sign-in nowhere else); how many desktops it carries at once, in all and of one session; and
+    for how many seconds after SIGTERM it waits for open ones, where they would die with it (in a container)."""
+
+    listen: Listen = "127.0.0.1:6080"
+    public_url: str = Field("ws://localhost:6080", pattern=r"^wss?://[^/]+$")
+    ticket_seconds: int = Field(60, ge=5, le=600)
+    connections: int = Field(500, ge=1, le=30000)
+    connections_per_session: int = Field(8, ge=1, le=1000)
+    drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+
+
+class LeaseSettings(_Section):
+    """How long sessions live, in hours, and when to warn, in minutes before the end."""
+
+    default_hours: float = Field(48, gt=0, le=24 * 366)
+    maximum_hours: float = Field(168, gt=0, le=24 * 366)
+    extend_hours: float = Field(24, gt=0, le=24 * 366)
+    warn_minutes: tuple[float, ...] = (60, 10)
+
+
+class LimitSettings(_Section):
+    """What one user may hold at a time."""
+
+    sessions_per_user: int = Field(3, ge=1, le=1000)
+
+
+class PoolTimes(_Section):
+    """How pools are kept, in seconds unless the name says otherwise."""
+
+    tick: float = Field(1.0, gt=0, le=60)
+    list_every: float = Field(1.0, gt=0, le=600)
+    probe_every: float = Field(300, ge=5)
+    build_timeout: float = Field(900, ge=5)
+    configure_timeout: float = Field(1800, ge=10)
+    attach_timeout: float = Field(30, ge=2)
+    orphan_grace: float = Field(300, ge=1)
+    retry_first: float = Field(5, gt=0)
+    retry_longest: float = Field(600, gt=0)
+    degraded_after: int = Field(3, ge=1)
+    keep_failed: float = Field(600, ge=0)
+
+
+class CloudSettings(_Section):
+    """One account at one provider in one location."""
+
+    name: Name
+    title: str
+    driver: CloudDriver
+    location: str
+    image: str
+    concurrent_builds: int = Field(4, ge=1, le=1000)
+    options: dict[str, str] = {}
+
+
+class SizeSettings(_Section):
+    """What a machine has. `ids` maps a cloud to its own name of this size where that differs."""
+
+    name: Name
+    cores: int = Field(ge=1, le=1024)
+    memory_gb: float = Field(gt=0, le=65536)
+    gpus: int = Field(0, ge=0, le=64)
+    gpu_model: str = ""
+    ids: dict[Name, str] = {}
+
+    def id_in(self, cloud: str) -> str:
+        """The cloud's own name of this size."""
+        return self.ids.get(cloud, self.name)
+
+
+class EnvironmentSettings(_Section):
+    """What a user picks."""
+
+    name: Name
+    title: str
+    description: str
+    icon: str = "desktop"
+    groups: tuple[str, ...] = ()
+    roles: tuple[Name, ...]
+    lease_hours: float | None = Field(None, gt=0)
+    properties: dict[str, str] = {}
+
+    def open_to(self, groups: frozenset[str]) -> bool:
+        """Whether somebody with these groups may launch it; no groups named means everybody."""
+        return not self.groups or not groups.isdisjoint(self.groups)
+
+
+class PoolSettings(_Section):
+    """Machines of one environment and size in one cloud: `target` vacant ones kept, `limit` in all."""
+
+    name: Name
+    environment: Name
+    size: Name
+    cloud: Name
+    target: int = Field(ge=0, le=10000)
+    limit: int = Field(ge=0, le=10000)
+
+    @model_validator(mode="after")
+    def _limit_holds_target(self) -> PoolSettings:
+        if self.limit < self.target:
+            raise ValueError(f"limit must be at least target ({self.target})")
+        return self
+
+
+class AccountSettings(_Section):
+    """A local account that `beamdesk demo` makes; its password is no secret."""
+
+    name: Name
+    full_name: str
+    password: str = Field(min_length=4)
+    role: Literal["user", "admin"] = "user"
+    groups: tuple[str, ...] = ()
+
+
+class Settings(BaseSettings):
+    """Everything that beamdesk.toml may say."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BEAMDESK_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    deployment: Name = "beamdesk"
+    title: str = "Beamdesk"
+    state_dir: Path = Path("var")
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    web: WebSettings = WebSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    leases: LeaseSettings = LeaseSettings()
+    limits: LimitSettings = LimitSettings()
+    times: PoolTimes = PoolTimes()
+    clouds: dict[Name, CloudSettings] = {}
+    sizes: dict[Name, SizeSettings] = {}
+    environments: dict[Name, EnvironmentSettings] = {}
+    pools: dict[Name, PoolSettings] = {}
+    accounts: dict[Name, AccountSettings] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_from_keys(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for table in ("clouds", "sizes", "environments", "pools", "accounts"):
+            entries = values.get(table)
+            if isinstance(entries, dict):
+                values[table] = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries.items()}
+        return values
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Settings:
+        wrong = [
+            f"pools.{pool.name}.{key} = {getattr(pool, key)!r}: no such {key}; there are {_listed(known)}"
+            for pool in self.pools.values()
+            for key, known in (
+                ("environment", self.environments),
+                ("size", self.sizes),
+                ("cloud", self.clouds),
+            )
+            if getattr(pool, key) not in known
+        ]
+        wrong += [
+            f"environments.{e.name}.lease_hours = {e.lease_hours}: at most leases.maximum_hours"
+            for e in self.environments.values()
+            if (e.lease_hours or 0) > self.leases.maximum_hours
+        ]
+        if urlsplit(self.gateway.public_url).hostname != urlsplit(self.web.public_url).hostname:
+            wrong.append(f"gateway.public_url = {self.gateway.public_url!r}: must be on the host of web.public_url")
+        if self.leases.default_hours > self.leases.maximum_hours:
+            wrong.append(f"leases.default_hours = {self.leases.default_hours}: at most leases.maximum_hours")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code comes first, then the environment, then the file."""
+        path = os.environ.get("BEAMDESK_CONFIG", "beamdesk.toml")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database.url or f"sqlite:///{self.state_dir.absolute()}/beamdesk.sqlite3"
+
+    @property
+    def redis_url(self) -> str:
+        """Redis's URL, with the default filled in."""
+        return self.redis.url or f"unix://{self.state_dir.absolute()}/run/redis.sock"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """The folder of keys; only the broker's own account may read it."""
+        return self.state_dir.absolute() / "secrets"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read and check the settings from `path`, or from where BEAMDESK_CONFIG says."""
+    config = Path(path or os.environ.get("BEAMDESK_CONFIG", "beamdesk.toml"))
+    if not config.is_file():
+        raise BadSettings(
+            f"There is no settings file {config}.",
+            hint="Set BEAMDESK_CONFIG, or start in the folder of beamdesk.toml.",
+        )
+    os.environ["BEAMDESK_CONFIG"] = str(config)
+    try:
+        _refuse_unknown_environment(os.environ)
+        return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettings(f"{config} is not valid TOML: {error}.", hint="Mend the line that it names.") from None
+    except ValidationError as error:
+        raise BadSettings(_explain(config, error), hint="Mend these keys; docs/settings.md lists them all.") from None
+
+
+def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
+    known = {"BEAMDESK_CONFIG", *(f"BEAMDESK_{field.upper()}" for field in Settings.model_fields)}
+    for name in environment:
+        if name.startswith("BEAMDESK_") and name.split("__")[0] not in known:
+            raise BadSettings(f"{name} in the environment is no setting.", hint=f"Known: {_listed(sorted(known))}.")
+
+
+def _explain(config: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{config}: {key}: no such key{_allowed_keys(problem['loc'])}")
+        elif not key:
+            lines += [f"{config}: {line}" for line in message.splitlines()]
+        elif problem["type"] == "missing":
+            lines.append(f"{config}: {key}: is missing")
+        else:
+            lines.append(f"{config}: {key} = {problem['input']!r}: {_plain(message)}")
+    return "\n".join(lines)
+
+
+def _plain(message: str) -> str:
+    return message.replace("Input should be", "must be").replace("String should match pattern", "must match")
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> str:
+    model: Any = Settings
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            annotation: Any = field.annotation if field else None
+            inner = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+            model = inner[0] if inner else annotation
+            if inner and len(location) > 2 and part == location[0]:
+                break
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return f"; allowed: {_listed(sorted(model.model_fields))}"
+    return ""
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names) or "none"

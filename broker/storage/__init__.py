@@ -1,0 +1,1 @@
+"""Homes and how they reach a machine."""

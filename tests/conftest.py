@@ -1,0 +1,234 @@
+"""What most tests need: a private Redis, small settings, a database with its tables, and people."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+from playwright.sync_api import Browser
+from redis import Redis
+from redis.exceptions import RedisError
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from broker.database import Base
+from broker.identity import service as identity
+from broker.identity.models import Role
+from broker.identity.service import Person, create_account
+from broker.runtime import Runtime, open_runtime
+from broker.settings import DatabaseSettings, Settings
+from tests.browsers import chromium
+from tests.waiting import until
+
+SETTINGS = """
+deployment = "test"
+[times]
+probe_every = 60
+[clouds.ral]
+title = "Harwell"
+driver = "beamdesk-local"
+location = "ral"
+image = "host"
+[clouds.dl]
+title = "Daresbury"
+driver = "beamdesk-local"
+location = "dl"
+image = "host"
+[sizes.small]
+cores = 1
+memory_gb = 1.5
+[sizes.big]
+cores = 4
+memory_gb = 8
+gpus = 1
+gpu_model = "Test GPU"
+[environments.light]
+title = "Light desktop"
+description = "A terminal."
+roles = ["light"]
+[environments.science]
+title = "Scientific Python"
+description = "Plots."
+roles = ["science"]
+[environments.secret]
+title = "Secret"
+description = "For few."
+roles = ["science"]
+groups = ["few"]
+[pools.light-ral]
+environment = "light"
+size = "small"
+cloud = "ral"
+target = 2
+limit = 6
+[pools.light-dl]
+environment = "light"
+size = "big"
+cloud = "dl"
+target = 1
+limit = 3
+[pools.science-ral]
+environment = "science"
+size = "big"
+cloud = "ral"
+target = 1
+limit = 2
+"""
+
+
+LONGEST = ("journeys", *(f"integration/{name}" for name in ("web", "machine", "gateways", "localcloud", "demo")))
+
+
+class ByFolder(LoadScopeScheduling):
+    """Keeps each folder's tests in one process, because they share servers and machines."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+    """Called by pytest-xdist."""
+    return ByFolder(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders that take longest."""
+
+    def place(item: pytest.Item) -> int:
+        folder = str(item.path.parent.relative_to(Path(__file__).parent))
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
+@contextmanager
+def private_redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Redis on a unix socket of its own: its URL, and its process."""
+    with tempfile.TemporaryDirectory(prefix="beamdesk-redis-") as folder:
+        address = Path(folder) / "redis.sock"
+        command = ["redis-server", "--port", "0", "--unixsocket", str(address), "--save", "", "--dir", folder]
+        with subprocess.Popen([*command, "--loglevel", "warning"], stdout=subprocess.DEVNULL) as server:
+            url = f"unix://{address}"
+            until(lambda: _answers(url), "Redis to answer")
+            yield url, server
+            server.terminate()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The Redis of this test run."""
+    with private_redis() as (url, _):
+        yield url
+        logging.getLogger("socketio.server").disabled = True  # its listeners outlive the tests by a moment
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(Redis.from_url(url).ping())
+    except RedisError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL of this test run's own, on a unix socket; made for an account without rights where we are root."""
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+    with tempfile.TemporaryDirectory(prefix="beamdesk-postgresql-") as folder:
+        if drop:
+            shutil.chown(folder, "postgres", "postgres")
+        data = ["-D", f"{folder}/data"]
+        quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        initdb = [*drop, programs / "initdb", *data, "--auth=trust", "--username=test", "--no-sync", "--locale=C.UTF-8"]
+        subprocess.run(initdb, **quiet)
+        options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+        server = [*drop, programs / "pg_ctl", *data, "-o", options, "-w"]
+        subprocess.run([*server, "start"], **quiet)
+        yield f"postgresql+psycopg://test@/postgres?host={folder}"
+        subprocess.run([*server, "-m", "immediate", "stop"], **quiet)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Small settings with two clouds and three environments; everything they name lies in a folder of the test's."""
+    config = tmp_path / "beamdesk.toml"
+    config.write_text(f'state_dir = "{tmp_path}"\n{SETTINGS}\n[redis]\nurl = "{redis_url}"\n')
+    monkeypatch.setenv("BEAMDESK_CONFIG", str(config))
+    return Settings()
+
+
+@pytest.fixture
+def runtime(settings: Settings) -> Iterator[Runtime]:
+    """A deployment with its tables and an empty Redis."""
+    opened = open_runtime(settings)
+    opened.redis.flushall()
+    Base.metadata.create_all(opened.database.engine)
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_runtime(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Runtime]:
+    """The deployment on each of the databases, for what depends on their locks."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("runtime")
+        return
+    own = settings.model_copy(update={"database": DatabaseSettings(url=request.getfixturevalue("postgresql_url"))})
+    opened = open_runtime(own)
+    opened.redis.flushall()
+    Base.metadata.drop_all(opened.database.engine)
+    Base.metadata.create_all(opened.database.engine)
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture(scope="session", name="chromium")
+def one_chromium() -> Iterator[Browser]:
+    """The system's Chromium, one for all tests."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2 with its least cost: most of the tests' time would be spent on being slow on purpose."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(identity, "_hasher", lambda: hasher)
+
+
+class FakeLauncher:
+    """Remembers what it was asked to prepare, and prepares nothing: there is no machine behind these rows."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+
+    def start(self, session_id: int) -> None:
+        self.started.append(session_id)
+
+
+NewPerson = Callable[..., Person]
+
+
+@pytest.fixture
+def new_person(runtime: Runtime) -> NewPerson:
+    """Makes an account: `new_person("bob", admin=True)`; its password is its name and "-secret"."""
+
+    def make(name: str, *, admin: bool = False, groups: tuple[str, ...] = ()) -> Person:
+        role = Role.ADMIN if admin else Role.USER
+        return create_account(runtime, name, name.title(), f"{name}-secret", role=role, groups=groups)
+
+    return make
+
+
+@pytest.fixture
+def person(new_person: NewPerson) -> Person:
+    """Alice, a user."""
+    return new_person("alice")

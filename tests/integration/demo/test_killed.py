@@ -1,0 +1,47 @@
+"""The demo itself is killed; the next one finds nothing in its way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.demo import Place, place
+from tests.waiting import until
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one started and that are not the daemon, which is in a session of its own."""
+    found = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [child for child in found if os.getsid(child) == os.getsid(pid)]
+
+
+@pytest.mark.parametrize("which", ["all of it", "what starts the parts"])
+def test_a_new_demo_cleans_up_after_one_that_was_killed(which: str) -> None:
+    """Its machines go by themselves; its parts, which went on, are ended by the next start, which is then ready."""
+    with place("10.231.46.0/24") as here:
+        first = here.start()
+        victims = [first.pid] if which == "all of it" else children(first.pid)
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        first.wait(60)
+        until(lambda: not here.has_machines(), "the machines to go", 60)
+        left = _parts(here)
+        assert left, "nothing was left: this test shows nothing"
+        second = here.start()
+        assert not left & _parts(here)
+        with here.demo.client("alice") as alice:
+            id_ = alice.post("/sessions", json={"environment": "light"}).raise_for_status().json()["id"]
+            until(lambda: alice.get(f"/sessions/{id_}").json()["state"] == "ready", "a desktop", 60)
+        second.send_signal(signal.SIGTERM)
+        second.wait(90)
+        assert not _parts(here)
+
+
+def _parts(here: Place) -> set[int]:
+    return {pid for part in ("web", "redis", "gateway", "worker", "manager") for pid in here.demo.processes(part)}

@@ -1,0 +1,65 @@
+"""The screen and the gateway that these tests share; a gateway of its own for a test that ends or fills it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.gateways.lab import HASTY, Desk, Lab, Screen, vnc_server
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[Screen]:
+    """A machine's screen."""
+    with vnc_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def lab(tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen) -> Iterator[Lab]:
+    """The gateway that most tests share."""
+    started = Lab(tmp_path_factory.mktemp("gateway"), redis_url)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="package")
+def hasty_lab(tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen) -> Iterator[Lab]:
+    """A gateway that waits for seconds where the other one waits for a minute."""
+    started = Lab(tmp_path_factory.mktemp("hasty"), redis_url, command=[sys.executable, "-c", HASTY])
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def hasty_desk(hasty_lab: Lab) -> Iterator[Desk]:
+    """Alice's ready session, at the hasty gateway."""
+    made = hasty_lab.desk()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desk(lab: Lab) -> Iterator[Desk]:
+    """Alice's ready session, at the shared gateway."""
+    made = lab.desk()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_lab(tmp_path: Path, redis_url: str, screen: Screen) -> Iterator[Callable[..., Lab]]:
+    """`own_lab(connections=2)`: a gateway of the test's own, with these settings."""
+    made: list[Lab] = []
+
+    def make(**settings: Any) -> Lab:
+        made.append(Lab(tmp_path, **{"redis_url": redis_url, **settings}))
+        return made[-1]
+
+    yield make
+    for started in made:
+        started.close()

@@ -1,0 +1,199 @@
+"""A session on a light machine, from the attach to its end: what the broker promises a user and keeps from others."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from broker import rfb
+from broker.errors import AgentRefused
+from tests.integration.machine.desk import PASSWORD, UID, USER, Desk
+from tests.screens import colours, difference, screen
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def desk(light: Desk) -> Desk:
+    """The machine with its session attached, as every test here finds it."""
+    light.attach()
+    return light
+
+
+def reason(desk: Desk, **changed: object) -> str:
+    """Why the agent refuses an attach that differs in this."""
+    with pytest.raises(AgentRefused) as caught:
+        desk.attach(replace(desk.request, **changed))  # type: ignore[arg-type]
+    return str(caught.value.facts["reason"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"user": "daemon"}, "account-conflict"),
+        ({"user": "nobody", "uid": 20002}, "account-conflict"),
+        ({"home": "/home/nobody-there"}, "no-home"),
+        ({"uid": UID + 1}, "wrong-home"),
+    ],
+)
+def test_an_account_or_home_that_cannot_be_the_users_leaves_the_machine_vacant(
+    light: Desk, changed: dict[str, object], code: str
+) -> None:
+    assert reason(light, **changed) == code
+    assert light.status().session is None
+
+
+def test_the_desktop_is_painted_when_the_attach_answers(light: Desk) -> None:
+    answer = light.attach()
+    picture = light.frame(answer.vnc_port)
+    assert picture.size == (1280, 800)
+    assert colours(picture) > 500
+    assert light.windows("XTerm")
+    assert set(answer.timings) == {"account_ms", "vnc_ms", "paint_ms", "total_ms"}
+    assert light.status().desktop == "running"
+
+
+def test_attaching_again_changes_nothing(desk: Desk) -> None:
+    before = desk.pids("Xtigervnc"), desk.pids("icewm")
+    assert desk.attach().display == ":1"
+    assert (desk.pids("Xtigervnc"), desk.pids("icewm")) == before
+
+
+def test_a_second_session_is_refused(desk: Desk) -> None:
+    assert reason(desk, session="43") == "attached-to-another"
+    assert desk.status().session == "42"
+
+
+def test_a_probe_never_touches_an_attached_machine(desk: Desk) -> None:
+    with pytest.raises(AgentRefused) as caught:
+        desk.probe()
+    assert caught.value.facts["reason"] == "attached"
+
+
+def test_what_is_typed_is_done_and_seen(desk: Desk) -> None:
+    before = desk.frame()
+    desk.user("xdotool search --onlyvisible --class XTerm windowfocus --sync type 'seq 40 | tee typed; echo typed'")
+    desk.user("xdotool key Return")
+    until(lambda: desk.root("cat /home/alice/typed").endswith("40\n"), "the typed command to run", 10)
+    until(lambda: difference(before, desk.frame()) > 0.001, "the terminal to show it", 10)
+
+
+def test_a_viewer_needs_the_password_and_is_counted(desk: Desk) -> None:
+    with pytest.raises(rfb.RfbRefused, match="refused our password"):
+        rfb.look(desk.target.address, 5901, "wrong-password", timeout=5)
+    assert desk.status().viewers == 0
+    with socket.create_connection((desk.target.address, 5901)) as viewer:
+        rfb.sign_in(viewer, PASSWORD)
+        rfb.initialise(viewer)
+        assert desk.status().viewers == 1
+
+
+def test_many_failed_logins_lock_nobody_out(desk: Desk) -> None:
+    for _ in range(12):
+        with pytest.raises(rfb.RfbRefused):
+            rfb.look(desk.target.address, 5901, "wrong-password", timeout=5)
+    assert colours(desk.frame()) > 500
+
+
+def test_other_accounts_cannot_join_the_display(desk: Desk) -> None:
+    line = "setpriv --reuid=beamdesk-probe --regid=beamdesk-probe --clear-groups env DISPLAY=:1"
+    assert "unable to open" in desk.root(f"{line} xdpyinfo 2>&1")
+    assert "unable to open" in desk.root(f"{line} XAUTHORITY=/run/beamdesk/session/xauthority xdpyinfo 2>&1")
+
+
+def test_the_password_is_nowhere_to_be_read(desk: Desk) -> None:
+    assert PASSWORD not in desk.root("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2> /dev/null | tr '\\0' '\\n'")
+    assert desk.root(f"grep -rlF {PASSWORD} /etc /run /var/lib/beamdesk /var/log 2> /dev/null") == ""
+    assert desk.root("stat -c %a:%U /run/beamdesk/session/vnc-password /run/beamdesk/session/xauthority").split() == [
+        f"400:{USER}",
+        f"600:{USER}",
+    ]
+
+
+def test_the_home_is_the_users_with_its_first_files(desk: Desk) -> None:
+    assert desk.root(f"stat -c %u:%a /home/{USER}").strip() == f"{UID}:700"
+    owners = set(desk.root(f"stat -c %u /home/{USER}/.bashrc /home/{USER}/.profile").split())
+    assert owners == {str(UID)}
+
+
+def test_a_notice_is_shown_in_the_desktop(desk: Desk) -> None:
+    before = desk.frame()
+    desk.notify("Your session ends in 10 minutes", "Save your work, or extend it — “soon”.")
+    until(lambda: desk.windows("xfce4-notifyd"), "the notice's window", 10)
+    until(lambda: difference(before, desk.frame()) > 0.001, "the notice to be painted", 10)
+
+
+def test_a_log_out_gives_a_fresh_desktop_and_cuts_nobody_off(desk: Desk) -> None:
+    icewm, terminal = desk.pids("icewm"), desk.pids("xterm")
+    desk.user("nohup setsid sleep 4242 > /dev/null 2>&1 &")
+    with socket.create_connection((desk.target.address, 5901)) as viewer:
+        rfb.sign_in(viewer, PASSWORD)
+        rfb.initialise(viewer)
+        desk.root(f"kill {' '.join(icewm)}")
+        until(lambda: desk.pids("icewm") - icewm, "a fresh window manager", 10)
+        until(lambda: desk.pids("xterm") - terminal and desk.windows("XTerm"), "a fresh terminal", 20)
+        assert desk.status().viewers == 1
+        viewer.sendall(b"\x03\x00" + bytes(4) + b"\x00\x10\x00\x10")
+        assert rfb.exactly(viewer, 1) == b"\x00"
+    assert not desk.pids("xterm") & terminal
+    assert "4242" in desk.root(f"pgrep -u {USER} -a -x sleep"), "a log-out ends windows, not computations"
+
+
+def test_a_crash_of_the_display_or_of_its_keeper_is_mended(desk: Desk) -> None:
+    before = desk.pids("Xtigervnc")
+    desk.root(f"kill -9 {' '.join(before)}")
+    until(lambda: desk.pids("Xtigervnc") - before, "a fresh display", 10)
+    until(lambda: desk.windows("XTerm"), "its terminal", 10)
+    desk.root("kill -9 $(cat /run/beamdesk/session-supervisor.lock)")
+    until(lambda: not desk.pids("Xtigervnc"), "the display to go with its keeper", 10)
+    assert desk.status().desktop == "none"
+    desk.attach()
+    assert colours(desk.frame()) > 500
+
+
+def test_an_rdp_file_shows_the_same_desktop_without_a_question(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "session.rdp"
+    file.write_text(
+        f"full address:s:{desk.target.address}:3389\nusername:s:{USER}\x1f{PASSWORD}\nprompt for credentials:i:0\n"
+        "enablecredsspsupport:i:0\nauthentication level:i:0\ndesktopwidth:i:1280\ndesktopheight:i:800\n"
+        "session bpp:i:32\nscreen mode id:i:2\n"
+    )
+    until(lambda: desk.root("ss -Htln sport = :3389"), "the RDP server", 15)
+    with screen(1280, 800) as host, (tmp_path / "log").open("w") as log:
+        line = ["xfreerdp", str(file), "/cert:ignore", "/f", "-decorations"]
+        client = subprocess.Popen(line, env={"DISPLAY": host.display, "HOME": str(tmp_path)}, stdout=log, stderr=log)
+        try:
+            until(lambda: difference(host.picture(), desk.frame()) < 0.02, "RDP and VNC to show the same", 20)
+            assert colours(host.picture()) > 500
+        finally:
+            client.terminate()
+            client.wait(10)
+
+
+def test_rdp_refuses_a_wrong_password(desk: Desk, tmp_path: Path) -> None:
+    with screen(640, 480) as host:
+        line = ["xfreerdp", f"/v:{desk.target.address}", f"/u:{USER}", "/p:wrong-password", "/cert:ignore"]
+        client = subprocess.Popen(
+            line,
+            env={"DISPLAY": host.display, "HOME": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: "Username or password error" in desk.root("cat /var/log/xrdp-sesman.log"), "the refusal", 20)
+            assert desk.status().viewers == 0
+        finally:
+            client.terminate()
+            client.wait(10)
+
+
+def test_a_detached_machine_runs_nothing_of_the_user_and_is_not_attached_again(desk: Desk) -> None:
+    desk.detach()
+    assert desk.root(f"pgrep -u {USER} -l") == ""
+    assert desk.status().desktop == "none"
+    assert desk.root("ss -Htln sport = :5901") == ""
+    assert reason(desk) == "detached"
+    assert reason(desk, session="43") == "attached-to-another"

@@ -1,0 +1,163 @@
+"""The desktop's page: what one does with it, and the other ways to the same desktop."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.demo import Demo
+from tests.journeys.conftest import SignIn, launch, number_of, pixels
+from tests.screens import colours, difference, screen
+from tests.waiting import until
+
+Run = Callable[[Page, str], str]
+PICTURES = Path(__file__).parents[2] / "build/pictures"
+
+
+@pytest.fixture
+def run(demo: Demo, tmp_path: Path) -> Run:
+    """Runs a command on the page's desktop by its SSH file, as a program of the session; what it prints."""
+
+    def on_desktop(page: Page, command: str) -> str:
+        file = tmp_path / f"{number_of(page)}.conf"
+        if not file.exists():
+            url = f"{demo.url}/api/v1/sessions/{number_of(page)}/connection.conf"
+            file.write_bytes(page.request.get(url).body())
+        display = "export DISPLAY=:1 XAUTHORITY=/run/beamdesk/session/xauthority"
+        line = ["ssh", "-F", str(file), "desktop", f"{display}; {command}"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 255, done.stderr  # ssh itself failed
+        return done.stdout
+
+    return on_desktop
+
+
+def size(page: Page) -> tuple[int, int]:
+    """The desktop's width and height, as the page got it."""
+    width, height = page.evaluate("[document.querySelector('#screen canvas')].flatMap(c => [c.width, c.height])")
+    return int(width), int(height)
+
+
+def test_the_rdp_file_shows_the_same_desktop(demo: Demo, launched: Page, tmp_path: Path) -> None:
+    """A real RDP client opens the downloaded file and shows the windows that the browser shows."""
+    launched.locator("#screen canvas").click()
+    launched.keyboard.type("seq 1 30\n", delay=5)
+    file = tmp_path / "session.rdp"
+    url = f"{demo.url}/api/v1/sessions/{number_of(launched)}/connection.rdp"
+    file.write_bytes(launched.request.get(url).body())
+    with screen(1600, 900) as host, (tmp_path / "log").open("w") as log:
+        line = ["xfreerdp", str(file), "/cert:ignore", "/f", "-decorations"]
+        own = {"DISPLAY": host.display, "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        client = subprocess.Popen(line, env=own, stdout=log, stderr=log)
+        try:
+            until(lambda: difference(host.picture(), picture(launched)) < 0.02, "both to show the same", 30)
+            assert colours(host.picture()) > 100
+        finally:
+            client.terminate()
+            client.wait(10)
+
+
+def picture(page: Page) -> Image.Image:
+    """What the page shows of the desktop, at the desktop's own size."""
+    shown = Image.open(io.BytesIO(pixels(page))).convert("RGB")
+    return shown.resize(size(page))
+
+
+def shown_width(page: Page) -> float:
+    """How wide the picture is on the page."""
+    box = page.locator("#screen canvas").bounding_box()
+    assert box
+    return box["width"]
+
+
+def test_the_desktop_takes_the_windows_size(launched: Page) -> None:
+    """And its own again, scaled, where one does not want that."""
+    launched.set_viewport_size({"width": 1100, "height": 700})
+    until(lambda: size(launched)[0] == 1100, "the desktop to be as wide as the window", 20)
+    launched.locator('[data-do="fit"]').click()
+    launched.set_viewport_size({"width": 800, "height": 600})
+    until(lambda: shown_width(launched) <= 800, "the picture to be scaled", 20)
+    assert size(launched)[0] == 1100
+
+
+def test_the_clipboard_goes_both_ways(launched: Page, run: Run) -> None:
+    """Letters beyond Latin too."""
+    launched.locator('[data-do="clipboard"]').click()
+    launched.locator("#clip-text").fill("from here: µSR Å")
+    until(lambda: run(launched, "xclip -o -selection clipboard") == "from here: µSR Å", "the desktop to have it", 20)
+    run(launched, "printf 'from there: 5 µeV' | xclip -i -selection clipboard > /dev/null 2>&1")
+    expect(launched.locator("#clip-text")).to_have_value("from there: 5 µeV", timeout=20000)
+
+
+def test_a_hidden_page_keeps_its_connection(launched: Page) -> None:
+    """Another tab in front of it does not cut it off, and nothing has to be done on return."""
+    other = launched.context.new_page()
+    other.goto("about:blank")
+    other.bring_to_front()
+    launched.wait_for_timeout(3000)
+    launched.bring_to_front()
+    expect(launched.locator(".desk-state")).to_have_attribute("data-state", "connected")
+    assert launched.evaluate("performance.getEntriesByName('connected').length") == 1
+
+
+def test_ctrl_alt_del_quality_and_full_screen(launched: Page) -> None:
+    """Each is taken by the desktop or the browser, and the connection stays."""
+    launched.locator('select[data-do="quality"]').select_option("low")
+    launched.locator('[data-do="cad"]').click()
+    launched.locator('[data-do="full"]').click()
+    until(lambda: launched.evaluate("document.fullscreenElement !== null"), "full screen", 20)
+    launched.locator('[data-do="full"]').click()
+    until(lambda: launched.evaluate("document.fullscreenElement === null"), "the window", 20)
+    expect(launched.locator(".desk-state")).to_have_attribute("data-state", "connected")
+
+
+def test_a_phone_shows_the_desktop_and_has_a_keyboard(demo: Demo, launched: Page, chromium: Browser) -> None:
+    """Nothing is wider than the phone, and its own keyboard types on the desktop."""
+    state = launched.context.storage_state()
+    phone = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, storage_state=state
+    )
+    page = phone.new_page()
+    page.goto(launched.url)
+    expect(page.locator(".desk-state")).to_have_attribute("data-state", "connected", timeout=20000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator('[data-do="keyboard"]').tap()
+    before = pixels(page)
+    page.locator("#touch-keys").press_sequentially("ls /")
+    page.keyboard.press("Enter")
+    until(lambda: pixels(page) != before, "what was typed to be seen", 20)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / "phone.png")
+    phone.close()
+
+
+def test_a_lease_warns_and_ends_by_itself(demo: Demo, sign_in: SignIn) -> None:
+    """The desktop's page shows how much time is left, is warned, and says what happened when it was over."""
+    page = launch(sign_in("bob", "beamtime"), "Brief visit")
+    expect(page.locator("[data-left]")).to_have_text(re.compile(r"\d+ s"), timeout=20000)
+    expect(page.get_by_role("heading", name="This session has ended")).to_be_visible(timeout=90000)
+    expect(page.locator("[data-cover] [data-text]")).to_contain_text("lease")
+    with demo.client("bob") as bob:
+        until(lambda: bob.get(f"/sessions/{number_of(page)}").json()["state"] == "ended", "the machine to go", 60)
+
+
+def test_the_scientific_desktop_as_the_readme_shows_it(demo: Demo, sign_in: SignIn, run: Run) -> None:
+    """A measurement and its plot on it; the picture is kept for the README."""
+    page = launch(sign_in("bob", "beamtime"), "Scientific Python")
+    run(page, "cd /usr/local/share/beamdesk/examples; setsid python3 plot.py > /dev/null 2>&1 &")
+    figure = until(lambda: run(page, "xdotool search --onlyvisible --name Figure").split(), "the plot's window", 90)
+    run(page, f"xdotool windowmove {figure[0]} 150 90")
+    page.locator("#screen canvas").hover()
+    until(lambda: colours(picture(page)) > 2000, "the desktop to be painted", 20)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / "desktop.png")
+    with demo.client("bob") as bob:
+        bob.delete(f"/sessions/{number_of(page)}").raise_for_status()

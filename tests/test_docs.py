@@ -1,0 +1,93 @@
+"""The documentation says what is true: an undocumented setting, command, package or error code fails here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from broker import errors
+from broker.cli import main
+from broker.settings import EnvironmentSettings, Settings
+from web.portal.docs import explained
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def error_classes(package: str, base: type[errors.BrokerError] = errors.BrokerError) -> list[type[errors.BrokerError]]:
+    """The errors below `base` that modules of `package` define, whether a test has imported them or not."""
+    top = importlib.import_module(package)
+    for module in pkgutil.walk_packages(getattr(top, "__path__", []), f"{package}."):
+        if ".migrations." not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    below = [kind for child in base.__subclasses__() for kind in (child, *error_classes(package, child))]
+    return [kind for kind in below if f"{kind.__module__}.".startswith(f"{package}.")]
+
+
+@pytest.mark.parametrize("kind", error_classes("broker.errors"), ids=lambda kind: kind.code)
+def test_every_error_is_in_the_tree_with_its_status_and_code(kind: type[errors.BrokerError]) -> None:
+    """The error tree at the top of broker/errors.py is complete."""
+    assert any(
+        kind.__name__ in line and f"{kind.status} {kind.code}" in line for line in (errors.__doc__ or "").splitlines()
+    )
+
+
+def test_every_error_is_explained_and_nothing_else() -> None:
+    """docs/errors.md has one row for each code, with its status, in the order of both; no advice is empty."""
+    raised = sorted((kind.status, kind.code) for package in ("broker", "web") for kind in error_classes(package))
+    assert [(row.status, row.code) for row in explained()] == raised
+    assert all(row.meaning.endswith(".") and row.advice.endswith(".") for row in explained())
+
+
+def test_every_regression_is_held_by_a_test_that_exists() -> None:
+    """Each row of docs/regressions.md ends with one."""
+    rows = [line for line in (DOCS / "regressions.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [line for line in rows if line != "| behaviour | held by |"]
+    assert len(rows) >= 30
+    for row in rows:
+        named = re.search(r"\| `(tests/\S+\.py)::(test_\w+)` \|$", row)
+        assert named, row
+        assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/settings.md has a row for each key."""
+    text = (DOCS / "settings.md").read_text()
+    sections: list[type[BaseModel]] = [Settings, EnvironmentSettings]
+    sections += [
+        f.annotation
+        for f in Settings.model_fields.values()
+        if isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel)
+    ]
+    for section in sections:
+        for key in section.model_fields:
+            assert key == "name" or key in text, f"{section.__name__}.{key}"
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_is_documented(command: str) -> None:
+    """docs/operators.md names each command, and each says what it does."""
+    assert command in (DOCS / "operators.md").read_text()
+    assert main.commands[command].help
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """docs/dependencies.md names each package that we ask for."""
+    text = (DOCS / "dependencies.md").read_text().lower()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted += json.loads((ROOT / "package.json").read_text())["dependencies"]
+    for package in wanted:
+        assert package.split("[")[0].lower() in text, package
+
+
+def test_the_demos_settings_are_good() -> None:
+    """beamdesk.toml, the commented example, can be used as it is."""
+    assert Settings.model_validate(tomllib.loads((ROOT / "beamdesk.toml").read_text())).pools

@@ -1,0 +1,56 @@
+"""Whatever Libcloud and the network raise becomes an error that says which cloud, doing what, and why."""
+
+from __future__ import annotations
+
+from http.client import IncompleteRead
+
+import pytest
+from libcloud.common.exceptions import BaseHTTPError
+from libcloud.common.types import InvalidCredsError, LibcloudError, MalformedResponseError
+from requests.exceptions import ConnectionError as NoConnection
+
+from broker.clouds.adapter import _faults, open_cloud
+from broker.clouds.local import LocalCloudError
+from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
+from broker.settings import CloudSettings
+
+
+class Coded(LibcloudError):
+    """Some drivers' errors have a text for a code."""
+
+    code = "Client.InvalidParameter"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (LocalCloudError(507, "full"), CloudFull),
+        (LocalCloudError(409, "not running"), CloudRefused),
+        (LocalCloudError(500, "mount failed"), CloudFault),
+        (BaseHTTPError(403, "quota"), CloudRefused),
+        (BaseHTTPError(503, "later"), CloudFault),
+        (InvalidCredsError("who are you"), CloudFault),
+        (MalformedResponseError("not JSON", "<html>"), CloudFault),
+        (Coded("wrong"), CloudFault),
+        (KeyError("state"), CloudFault),
+        (TimeoutError("timed out"), CloudUnreachable),
+        (ConnectionRefusedError(111, "Connection refused"), CloudUnreachable),
+        (NoConnection("no route"), CloudUnreachable),
+        (IncompleteRead(b"{"), CloudUnreachable),
+    ],
+)
+def test_an_error_says_which_cloud_did_what(raised: Exception, kind: type[CloudFault]) -> None:
+    with (
+        pytest.raises(CloudFault, match=r"^Harwell .* while building m1: .") as caught,
+        _faults("Harwell", "building m1"),
+    ):
+        raise raised
+    assert type(caught.value) is kind
+    assert caught.value.__cause__ is raised
+
+
+def test_a_local_cloud_without_its_socket_is_bad_settings() -> None:
+    settings = CloudSettings(name="ral", title="Harwell", driver="beamdesk-local", location="ral", image="host")
+    with pytest.raises(BadSettings, match=r"clouds.ral.options has no socket") as caught:
+        open_cloud(settings)
+    assert "options = { socket" in caught.value.hint

@@ -1,0 +1,103 @@
+"""What a machine may send, and what of the host's files it gets: decided without making one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from agents.localcloud.cloud import names
+from agents.localcloud.inside import _copy_public
+from agents.localcloud.machine import ONLY_ANSWERS, birth, link_of
+
+SYN, ACK, RST = 0x02, 0x10, 0x04
+IP, ARP, IP6 = 0x0800, 0x0806, 0x86DD
+ICMP, TCP, UDP = 1, 6, 17
+PASS, DROP = 0, 2
+SO_ATTACH_FILTER = 26
+
+
+def filtered(frame: bytes) -> int:
+    """What the filter answers, asked of the kernel: put on a socket, it lets through so many bytes as it answers."""
+    program = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *map(int, line.split())) for line in ONLY_ANSWERS)
+    )
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, receiver:
+        described = struct.pack("HP", len(ONLY_ANSWERS), ctypes.addressof(program))
+        receiver.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
+        sender.send(frame)
+        with suppress(BlockingIOError):
+            return len(receiver.recv(len(frame), socket.MSG_DONTWAIT))
+    return 0
+
+
+def frame(kind: int, protocol: int = 0, flags: int = 0, options: int = 0) -> bytes:
+    """An Ethernet frame; `options` are words of the IPv4 header."""
+    header = bytes([0x45 + options, *[0] * 8, protocol, *[0] * (10 + 4 * options)])
+    return bytes(12) + kind.to_bytes(2) + header + bytes(13) + bytes([flags]) + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("sent", "verdict"),
+    [
+        (frame(ARP), PASS),
+        (frame(IP, ICMP), PASS),
+        (frame(IP, TCP, SYN | ACK), PASS),
+        (frame(IP, TCP, ACK), PASS),
+        (frame(IP, TCP, RST), PASS),
+        (frame(IP, TCP, SYN | ACK, options=3), PASS),
+        (frame(IP, TCP, SYN), DROP),
+        (frame(IP, TCP, SYN, options=10), DROP),
+        (frame(IP, TCP, SYN | RST), DROP),
+        (frame(IP, UDP, ACK), DROP),
+        (frame(IP6, TCP, ACK), DROP),
+        (frame(0x8100, TCP, ACK), DROP),
+    ],
+)
+def test_a_machine_answers_and_begins_nothing(sent: bytes, verdict: int) -> None:
+    assert filtered(sent) == verdict
+
+
+def test_only_what_everybody_may_read_is_copied(tmp_path: Path) -> None:
+    source = tmp_path / "etc"
+    (source / "private").mkdir(parents=True, mode=0o700)
+    (source / "public").mkdir(mode=0o755)
+    for name, mode in {"private/open": 0o644, "public/open": 0o644, "public/run": 0o755, "public/key": 0o640}.items():
+        (source / name).write_text(name)
+        (source / name).chmod(mode)
+    (source / "public/link").symlink_to("../private/open")
+    os.mkfifo(source / "pipe", 0o666)
+    _copy_public(source, tmp_path / "copy")
+    copied = {str(path.relative_to(tmp_path / "copy")): path.lstat() for path in (tmp_path / "copy").rglob("*")}
+    assert copied.keys() == {"public", "public/open", "public/run", "public/link"}
+    for name, state in copied.items():
+        same = (source / name).lstat()
+        assert (state.st_mode, state.st_uid, state.st_gid) == (same.st_mode, same.st_uid, same.st_gid)
+    assert os.readlink(tmp_path / "copy/public/link") == "../private/open"
+
+
+def test_each_state_directory_has_names_of_its_own_that_the_kernel_takes() -> None:
+    (family, bridge), (other_family, other_bridge) = names(Path("/var/lib/a")), names(Path("/var/lib/b"))
+    assert family != other_family
+    assert bridge != other_bridge
+    link = link_of(bridge, "n-0123456789ab")
+    assert len(link) <= 15
+    assert link.startswith(bridge)
+
+
+def test_a_process_is_known_by_its_birth() -> None:
+    ours = birth(os.getpid())
+    assert ours is not None
+    assert ours == birth(os.getpid())
+    assert birth(1) != ours
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert birth(child.pid) is None, "a zombie is no living process"
+    assert birth(child.pid) is None

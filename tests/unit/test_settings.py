@@ -1,0 +1,107 @@
+"""Settings that cannot be used: each mistake is named by its key, its value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.errors import BadSettings
+from broker.settings import load
+
+GOOD = """
+[clouds.ral]
+title = "Harwell"
+driver = "beamdesk-local"
+location = "ral"
+image = "host"
+[sizes.small]
+cores = 1
+memory_gb = 2
+[environments.light]
+title = "Light"
+description = "A terminal."
+roles = ["light"]
+[pools.p]
+environment = "light"
+size = "small"
+cloud = "ral"
+target = 1
+limit = 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A good settings file."""
+    path = tmp_path / "beamdesk.toml"
+    path.write_text(GOOD)
+    monkeypatch.setenv("BEAMDESK_CONFIG", str(path))
+    return path
+
+
+def test_a_good_file_is_read(config: Path) -> None:
+    """What the other tests break is whole."""
+    assert load(config).pools["p"].limit == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "broken", "words"),
+    [
+        ("cores = 1", "cores = 0", ["sizes.small.cores = 0", "greater than or equal to 1"]),
+        ("cores = 1", "cores = 'many'", ["sizes.small.cores = 'many'", "must be a valid integer"]),
+        ("cores = 1", "core = 1", ["sizes.small.core: no such key", "cores", "sizes.small.cores: is missing"]),
+        ("limit = 2", "limit = 0", ["pools.p", "limit must be at least target (1)"]),
+        ('size = "small"', 'size = "huge"', ["pools.p.size = 'huge'", "no such size; there are small"]),
+        ('cloud = "ral"', 'cloud = "mars"', ["pools.p.cloud = 'mars'", "no such cloud; there are ral"]),
+        ("beamdesk-local", "openstack", ["clouds.ral.driver = 'openstack'", "must be 'beamdesk-local'"]),
+        ('roles = ["light"]', "", ["environments.light.roles: is missing"]),
+        ("[clouds.ral]", "[web]\nlisten = '8080'\n[clouds.ral]", ["web.listen = '8080'", "must match"]),
+        ("[clouds.ral]", "[limits]\nsesions = 3\n[clouds.ral]", ["limits.sesions: no such key", "sessions_per_user"]),
+        ("[clouds.ral]", "colour = 'red'\n[clouds.ral]", ["colour: no such key", "deployment"]),
+        ("[clouds.ral]", "[clouds.ral", ["is not valid TOML", "line 2"]),
+        (
+            "[clouds.ral]",
+            "[leases]\ndefault_hours = 200\n[clouds.ral]",
+            ["default_hours = 200", "maximum_hours"],
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_value_and_what_is_allowed(
+    config: Path, line: str, broken: str, words: list[str]
+) -> None:
+    """And the file that holds it."""
+    config.write_text(GOOD.replace(line, broken, 1))
+    with pytest.raises(BadSettings) as refused:
+        load(config)
+    for part in (str(config), *words):
+        assert part in refused.value.message
+    assert refused.value.hint
+
+
+def test_all_mistakes_are_named_at_once(config: Path) -> None:
+    """Nobody mends a file line by line and start by start."""
+    config.write_text(GOOD.replace("cores = 1", "cores = 0").replace("limit = 2", "limit = -2"))
+    with pytest.raises(BadSettings) as refused:
+        load(config)
+    assert "sizes.small.cores = 0" in refused.value.message
+    assert "pools.p.limit = -2" in refused.value.message
+
+
+def test_a_mistake_in_the_environment_is_named_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is wrong, and a name that is no setting."""
+    monkeypatch.setenv("BEAMDESK_LIMITS__SESSIONS_PER_USER", "few")
+    with pytest.raises(BadSettings, match=r"limits\.sessions_per_user = 'few': must be a valid integer"):
+        load(config)
+    monkeypatch.delenv("BEAMDESK_LIMITS__SESSIONS_PER_USER")
+    monkeypatch.setenv("BEAMDESK_TITEL", "Desks")
+    with pytest.raises(BadSettings, match="BEAMDESK_TITEL in the environment is no setting"):
+        load(config)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the way to name another one."""
+    monkeypatch.setenv("BEAMDESK_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(BadSettings, match=r"There is no settings file .*nowhere\.toml") as refused:
+        load()
+    assert "BEAMDESK_CONFIG" in refused.value.hint

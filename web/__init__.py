@@ -1,0 +1,1 @@
+"""Everything that speaks HTTP to people and programs; holds no rule."""

@@ -1,0 +1,88 @@
+"""The dashboard, and the panels that it fetches afresh when something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import render_template
+from sqlalchemy.orm import Session
+
+from broker.errors import NotFound
+from broker.pools import overview as pools
+from broker.sessions import overview as sessions
+from broker.sessions import timings
+from broker.sessions.models import LIVE, SessionState, UserSession
+from broker.sessions.waiting import queued_by_pool
+from web.site import person, site
+
+blueprint = APIBlueprint("dashboard", __name__, enable_openapi=False, url_prefix="/admin")
+
+
+@blueprint.before_request
+def administrators_only() -> None:
+    """Raise Forbidden for anybody else."""
+    person().must_be_admin()
+
+
+@blueprint.get("/")
+def home() -> str:
+    """Everything at a glance."""
+    with site().runtime.database.reading() as db:
+        values = {name: value for look in PANELS.values() for name, value in look(db).items()}
+    return render_template("admin/dashboard.html", panels=list(PANELS), **values)
+
+
+@blueprint.get("/panels/<name>")
+def panel(name: str) -> str:
+    """One panel."""
+    if name not in PANELS:
+        raise NotFound("There is no such panel.", hint="Go to the dashboard.")
+    with site().runtime.database.reading() as db:
+        return render_template(f"admin/{name}.html", **PANELS[name](db))
+
+
+def _summary(db: Session) -> dict[str, Any]:
+    return {"summary": sessions.summary(db, site().settings)}
+
+
+def _pools(db: Session) -> dict[str, Any]:
+    return {"pools": pools.pools(db, site().settings, queued_by_pool(db))}
+
+
+def _sessions(db: Session) -> dict[str, Any]:
+    return {"sessions": sessions.cards(db, site().settings, UserSession.state.in_(LIVE), limit=500)}
+
+
+def _queue(db: Session) -> dict[str, Any]:
+    waiting = UserSession.state == SessionState.QUEUED
+    return {"queue": sessions.cards(db, site().settings, waiting, limit=500)[::-1]}
+
+
+def _machines(db: Session) -> dict[str, Any]:
+    return {"machines": pools.machines(db, site().settings)}
+
+
+def _times(db: Session) -> dict[str, Any]:
+    return {"times": timings.launch_times(db, site().settings)}
+
+
+def _work(db: Session) -> dict[str, Any]:
+    return {"workforce": pools.workforce(site().runtime.redis), "clouds": pools.clouds(db, site().settings)}
+
+
+def _events(db: Session) -> dict[str, Any]:
+    return {"events": pools.recent_events(db, limit=40)}
+
+
+PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
+    "summary": _summary,
+    "pools": _pools,
+    "queue": _queue,
+    "sessions": _sessions,
+    "machines": _machines,
+    "times": _times,
+    "work": _work,
+    "events": _events,
+}

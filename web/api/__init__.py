@@ -1,0 +1,19 @@
+"""/api/v1: one module per resource. What the portal can do, any program can."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+
+from web.api import admin, connections, document, environments, machines, operations, pools, sessions, sign_in
+
+ROOT = "/api/v1"
+
+
+def register(app: APIFlask) -> None:
+    """Serve all resources, and their description."""
+    for resource in (sign_in, environments, sessions, connections):
+        app.register_blueprint(resource.blueprint, url_prefix=ROOT)
+    for resource in (admin, pools, machines):
+        app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")
+    app.register_blueprint(operations.blueprint)
+    document.register(app)

@@ -1,0 +1,89 @@
+"""Administrators: the whole deployment at a glance."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+
+from broker.events import Event
+from broker.pools import overview as pools
+from broker.pools.overview import CloudCard, Workforce
+from broker.sessions import overview as sessions
+from broker.sessions import timings
+from broker.sessions.models import LIVE, SessionState, UserSession
+from broker.sessions.overview import Card, Summary
+from broker.sessions.timings import LaunchTimes
+from web.api.schemas import (
+    CloudOut,
+    EventOut,
+    EventsQuery,
+    LaunchTimesOut,
+    OverviewOut,
+    SessionOut,
+    WorkforceOut,
+    many,
+)
+from web.site import person, site
+
+blueprint = APIBlueprint("admin", __name__, tag="Administration")
+
+
+@blueprint.before_request
+def administrators_only() -> None:
+    """Raise Forbidden for anybody else."""
+    person().must_be_admin()
+
+
+@blueprint.get("/overview")
+@blueprint.output(OverviewOut)
+def overview() -> Summary:
+    """The deployment in a few numbers"""
+    with site().runtime.database.reading() as db:
+        return sessions.summary(db, site().settings)
+
+
+@blueprint.get("/sessions")
+@blueprint.output(many(SessionOut))
+def all_sessions() -> list[Card]:
+    """All users' sessions that are not over"""
+    with site().runtime.database.reading() as db:
+        return sessions.cards(db, site().settings, UserSession.state.in_(LIVE), limit=500)
+
+
+@blueprint.get("/queue")
+@blueprint.output(many(SessionOut))
+def queue() -> list[Card]:
+    """The sessions that wait, the next one first, with estimates"""
+    with site().runtime.database.reading() as db:
+        return sessions.cards(db, site().settings, UserSession.state == SessionState.QUEUED, limit=500)[::-1]
+
+
+@blueprint.get("/workers")
+@blueprint.output(WorkforceOut)
+def workers() -> Workforce:
+    """Workers and the queues of jobs"""
+    return pools.workforce(site().runtime.redis)
+
+
+@blueprint.get("/clouds")
+@blueprint.output(many(CloudOut))
+def clouds() -> list[CloudCard]:
+    """The clouds, as far as the database knows"""
+    with site().runtime.database.reading() as db:
+        return pools.clouds(db, site().settings)
+
+
+@blueprint.get("/events")
+@blueprint.input(EventsQuery, location="query", arg_name="query")
+@blueprint.output(many(EventOut))
+def events(query: EventsQuery) -> list[Event]:
+    """The audit log, the newest line first"""
+    with site().runtime.database.reading() as db:
+        return pools.recent_events(db, limit=query.limit, before=query.before)
+
+
+@blueprint.get("/launch-times")
+@blueprint.output(many(LaunchTimesOut))
+def launch_times() -> list[LaunchTimes]:
+    """Time to desktop of each environment's recent launches"""
+    with site().runtime.database.reading() as db:
+        return timings.launch_times(db, site().settings)

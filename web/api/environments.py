@@ -1,0 +1,46 @@
+"""What can be launched, where, and how much of it."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+
+from broker.sessions import availability, overview
+from broker.sessions.availability import EnvironmentCard
+from web.api.schemas import EnvironmentOut, LimitsOut, LocationOut, many
+from web.site import person, site
+
+blueprint = APIBlueprint("environments", __name__, tag="Environments")
+
+
+@blueprint.get("/environments")
+@blueprint.output(many(EnvironmentOut))
+def environments() -> list[EnvironmentCard]:
+    """The environments that I may launch, with what a launch would find now"""
+    with site().runtime.database.reading() as db:
+        return availability.environments(db, site().settings, person())
+
+
+@blueprint.get("/locations")
+@blueprint.output(many(LocationOut))
+def locations() -> list[LocationOut]:
+    """The places where machines are"""
+    person()
+    places = {cloud.location: cloud.title for cloud in site().settings.clouds.values()}
+    return [LocationOut(name=name, title=title) for name, title in places.items()]
+
+
+@blueprint.get("/limits")
+@blueprint.output(LimitsOut)
+def limits() -> LimitsOut:
+    """What I may hold, and how long sessions live"""
+    settings = site().settings
+    with site().runtime.database.reading() as db:
+        held = sum(card.active for card in overview.active(db, settings, person()))
+    return LimitsOut(
+        sessions_per_user=settings.limits.sessions_per_user,
+        sessions=held,
+        default_hours=settings.leases.default_hours,
+        maximum_hours=settings.leases.maximum_hours,
+        extend_hours=settings.leases.extend_hours,
+        warn_minutes=list(settings.leases.warn_minutes),
+    )

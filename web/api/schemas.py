@@ -1,0 +1,380 @@
+"""What crosses the edge: the bodies and queries that are taken, and what is answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
+Moment = datetime
+MOST_ID = 999_999_999  # of any row
+Id = Annotated[int, Field(ge=1, le=MOST_ID)]
+
+
+class Taken(BaseModel):
+    """A body: JSON types are taken as they are, and unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Asked(BaseModel):
+    """A query: values come as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Given(BaseModel):
+    """An answer, read from the broker's own values."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def many(schema: type[Given]) -> Any:
+    """A list of these, as APIFlask takes it and its types do not say."""
+    return list[schema]  # type: ignore[valid-type]
+
+
+class Problem(Given):
+    """Any error (RFC 9457). Some carry facts of their own beside these members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str
+    code: str
+
+
+class SignInBody(Taken):
+    """Who signs in."""
+
+    name: Text
+    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class PersonOut(Given):
+    """A signed-in person."""
+
+    name: str
+    full_name: str
+    role: Literal["user", "admin"]
+    groups: list[str]
+
+
+class SignInOut(Given):
+    """A sign-in: the token goes into an Authorization header as `Bearer …`."""
+
+    token: str
+    person: PersonOut
+
+
+class AvailabilityOut(Given):
+    """What a launch would find now; `wait_seconds` is null where nobody can know."""
+
+    vacant: int
+    coming: int
+    ahead: int
+    wait_seconds: float | None
+    text: str
+    ready: bool
+    possible: bool
+
+
+class SizeOut(Given):
+    """A size that can be asked for, and how many of it are free."""
+
+    cores: int
+    memory_gb: float
+    gpus: int
+    gpu_model: str
+    location: str
+    place: str
+    vacant: int
+
+
+class EnvironmentOut(Given):
+    """What can be launched; `session` is the caller's own one that is not over."""
+
+    name: str
+    title: str
+    description: str
+    icon: str
+    properties: dict[str, str]
+    lease_hours: float
+    availability: AvailabilityOut
+    sizes: list[SizeOut]
+    session: int | None
+
+
+class LocationOut(Given):
+    """A place where machines are."""
+
+    name: str
+    title: str
+
+
+class LimitsOut(Given):
+    """What one user may hold, and how long sessions live."""
+
+    sessions_per_user: int
+    sessions: int
+    default_hours: float
+    maximum_hours: float
+    extend_hours: float
+    warn_minutes: list[float]
+
+
+class SessionsQuery(Asked):
+    """Which sessions: those that are not over, or a page of those that are."""
+
+    state: Literal["active", "ended"] = "active"
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    before: Id | None = None
+
+
+class LaunchBody(Taken):
+    """A wish. Only `environment` is needed; `another` allows a second session of it."""
+
+    environment: Text
+    location: Text | None = None
+    cores: Annotated[int, Field(ge=0, le=1024)] = 0
+    memory_gb: Annotated[float, Field(ge=0, le=65536)] = 0
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    another: bool = False
+
+
+class StepOut(Given):
+    """One step of a launch; `seconds` since the click it was done."""
+
+    name: str
+    title: str
+    done: bool
+    seconds: float | None
+
+
+class MachineFactsOut(Given):
+    """What a session's machine is."""
+
+    name: str
+    location: str
+    cores: int
+    memory_gb: float
+    gpus: int
+    gpu_model: str
+
+
+class SessionOut(Given):
+    """One user's desktop. Durations in seconds; `launch` says when each stage was reached, since the click."""
+
+    id: int
+    user: str
+    environment: str
+    title: str
+    icon: str
+    state: Literal["requested", "queued", "preparing", "ready", "ending", "ended", "failed"]
+    steps: list[StepOut]
+    reason: str
+    place: int | None
+    wait_seconds: float | None
+    requested_at: Moment
+    ready_at: Moment | None
+    expires_at: Moment | None
+    seconds_left: float | None
+    longest_until: Moment | None
+    ended_at: Moment | None
+    end_reason: str | None
+    failure: str | None
+    machine: MachineFactsOut | None
+    launch: dict[str, float]
+
+
+class ExtendBody(Taken):
+    """By how many hours; the deployment's own step where it is not said."""
+
+    hours: Annotated[float, Field(gt=0, le=24 * 366)] | None = None
+
+
+class TicketOut(Given):
+    """A secret that opens the desktop once, within a minute, at `url`."""
+
+    ticket: str
+    url: str
+
+
+class OverviewOut(Given):
+    """The deployment in a few numbers; `desktop_p50` is the recent median time to a desktop, in seconds."""
+
+    ready: int
+    preparing: int
+    queued: int
+    vacant: int
+    coming: int
+    acquired: int
+    failed: int
+    degraded: int
+    desktop_p50: float | None
+
+
+class PoolOut(Given):
+    """One pool against its target and limit; `reason` is what its keeper thinks of it now."""
+
+    name: str
+    environment: str
+    title: str
+    cloud: str
+    place: str
+    size: str
+    cores: int
+    memory_gb: float
+    gpus: int
+    vacant: int
+    coming: int
+    acquired: int
+    failed: int
+    deleting: int
+    queued: int
+    target: int
+    limit: int
+    mode: Literal["serving", "draining"]
+    degraded: bool
+    failures: int
+    failure: str | None
+    retry_at: Moment | None
+    reason: str
+    build_seconds: float | None
+
+
+class HistoryQuery(Asked):
+    """How far back, in hours."""
+
+    hours: Annotated[float, Field(gt=0, le=48)] = 3
+
+
+class HistoryOut(Given):
+    """The steps of a pool's counts; `at` in Unix seconds."""
+
+    at: list[float]
+    vacant: list[int]
+    coming: list[int]
+    acquired: list[int]
+    failed: list[int]
+
+
+class ResizeBody(Taken):
+    """What a pool is kept at from now on."""
+
+    target: Annotated[int, Field(ge=0, le=10_000)]
+    limit: Annotated[int, Field(ge=0, le=10_000)]
+
+
+class MachineOut(Given):
+    """One machine that is not gone."""
+
+    id: int
+    name: str
+    pool: str
+    environment: str
+    place: str
+    size: str
+    state: str
+    state_seconds: float
+    age_seconds: float
+    session: int | None
+    address: str | None
+    failure: str | None
+    evidence: bool
+    probed_at: Moment | None
+
+
+class WorkerOut(Given):
+    """One worker of the queues."""
+
+    name: str
+    state: str
+    job: str | None
+    seconds: float | None
+
+
+class QueueOut(Given):
+    """One queue of jobs."""
+
+    name: str
+    waiting: int
+    running: int
+
+
+class WorkforceOut(Given):
+    """Workers and queues; `away` says why nothing is known, where that is so."""
+
+    workers: list[WorkerOut]
+    queues: list[QueueOut]
+    away: str | None
+
+
+class EventsQuery(Asked):
+    """A page of the audit log; `before` is the last id of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    before: Id | None = None
+
+
+class EventOut(Given):
+    """One line of the audit log."""
+
+    id: int
+    at: Moment
+    actor: str
+    action: str
+    kind: str
+    subject: str
+    detail: dict[str, object]
+
+
+class StageOut(Given):
+    """Seconds since the click at which recent launches reached a stage."""
+
+    stage: str
+    launches: int
+    p50: float
+    p95: float
+
+
+class BarOut(Given):
+    """How many launches took at most `upto` seconds, and more than the bar before."""
+
+    upto: float | None
+    launches: int
+
+
+class LaunchTimesOut(Given):
+    """One environment's recent times to desktop; the bars are of the stage `shown`."""
+
+    environment: str
+    title: str
+    launches: int
+    shown: str
+    stages: list[StageOut]
+    bars: list[BarOut]
+
+
+class CloudOut(Given):
+    """One cloud and how much of its limits is used."""
+
+    name: str
+    title: str
+    location: str
+    driver: str
+    machines: int
+    building: int
+    concurrent_builds: int
+    limit: int
+    failure: str | None
+
+
+class HealthOut(Given):
+    """Whether the parts that this process needs answer."""
+
+    database: bool
+    redis: bool

@@ -1,0 +1,79 @@
+"""Sessions: launch, look, extend, end."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+
+from broker.pools.allocation import Wish
+from broker.sessions import overview, service
+from broker.sessions.models import SessionState, UserSession
+from broker.sessions.overview import Card
+from web.api.schemas import ExtendBody, LaunchBody, SessionOut, SessionsQuery, many
+from web.site import person, site
+
+blueprint = APIBlueprint("sessions", __name__, tag="Sessions")
+ONE = "/sessions/<id:session_id>"
+
+
+@blueprint.get("/sessions")
+@blueprint.input(SessionsQuery, location="query", arg_name="query")
+@blueprint.output(many(SessionOut))
+def sessions(query: SessionsQuery) -> list[Card]:
+    """My sessions, the newest first
+
+    Those that are not over, or with `state=ended` a page of those that are; `before` is the last id of the page before.
+    """
+    with site().runtime.database.reading() as db:
+        if query.state == "active":
+            return overview.active(db, site().settings, person())
+        return overview.ended(db, site().settings, person(), limit=query.limit, before=query.before)
+
+
+@blueprint.post("/sessions")
+@blueprint.input(LaunchBody, arg_name="body")
+@blueprint.output(SessionOut, 201)
+@blueprint.doc(responses=[409, 422, 429])
+def launch(body: LaunchBody) -> Card:
+    """Launch a session
+
+    It gets a machine at once, or waits in order for one. Watch it until its state is `ready`.
+    """
+    here = site()
+    wish = Wish(**body.model_dump(exclude={"another"}))
+    session = service.request(here.runtime, person(), wish, another=body.another)
+    if session.state == SessionState.PREPARING:
+        here.launcher.start(session.id)
+    return card(session)
+
+
+@blueprint.get(ONE)
+@blueprint.output(SessionOut)
+def session(session_id: int) -> Card:
+    """One session"""
+    with site().runtime.database.reading() as db:
+        return overview.one(db, site().settings, service.mine(db, person(), session_id))
+
+
+@blueprint.delete(ONE)
+@blueprint.output(SessionOut)
+def end(session_id: int) -> Card:
+    """End a session
+
+    Its desktop closes and its machine is removed; files in the home stay. Ending what has ended changes nothing.
+    """
+    return card(service.end(site().runtime, person(), session_id))
+
+
+@blueprint.post(f"{ONE}/extend")
+@blueprint.input(ExtendBody, arg_name="body")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409, 422])
+def extend(session_id: int, body: ExtendBody) -> Card:
+    """Let a session live longer, within the longest lease"""
+    return card(service.extend(site().runtime, person(), session_id, body.hours))
+
+
+def card(session: UserSession) -> Card:
+    """The session as it stands now."""
+    with site().runtime.database.reading() as db:
+        return overview.one(db, site().settings, session)

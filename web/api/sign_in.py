@@ -1,0 +1,57 @@
+"""Signing in and out, and who one is."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify, make_response
+
+from broker.identity import service as identity
+from web import live, security
+from web.api.schemas import PersonOut, SignInBody, SignInOut
+from web.guessing import check_password
+from web.site import person, person_or_none, site
+
+blueprint = APIBlueprint("sign-in", __name__, tag="Sign-in")
+
+
+@blueprint.post("/sign-in")
+@blueprint.input(SignInBody, arg_name="body")
+@blueprint.output(SignInOut)
+@blueprint.doc(responses=[401, 429])
+def sign_in(body: SignInBody) -> Response:
+    """Sign in
+
+    Sets a cookie for browsers, and answers a token for programs.
+    """
+    token, who = check_password(site().runtime, body.name, body.password)
+    response = jsonify(SignInOut(token=token, person=person_out(who)).model_dump(mode="json"))
+    security.set_cookie(response, token)
+    return response
+
+
+@blueprint.post("/sign-out")
+@blueprint.doc(responses={204: "Signed out"})
+def sign_out() -> Response:
+    """Sign out
+
+    Ends this sign-in; the desktops and live pages that were opened through it are closed. Twice is once.
+    """
+    who = person_or_none()
+    if who is not None:
+        identity.sign_out(site().runtime, who)
+        live.drop(who.sign_in_id)
+    response = make_response("", 204)
+    security.clear_cookie(response)
+    return response
+
+
+@blueprint.get("/me")
+@blueprint.output(PersonOut)
+def me() -> PersonOut:
+    """Who I am"""
+    return person_out(person())
+
+
+def person_out(who: identity.Person) -> PersonOut:
+    """The person as answered."""
+    return PersonOut(name=who.name, full_name=who.full_name, role=who.role.value, groups=sorted(who.groups))

@@ -1,0 +1,25 @@
+"""Checking a password is slow on purpose: a few at a time, so that guessers cannot take the machine's memory."""
+
+from __future__ import annotations
+
+from threading import BoundedSemaphore
+
+from broker.errors import TooManyAttempts
+from broker.identity import service as identity
+from broker.identity.service import Person
+from broker.runtime import Runtime
+
+AT_A_TIME = 4
+PATIENCE = 5.0  # seconds
+
+_turns = BoundedSemaphore(AT_A_TIME)
+
+
+def check_password(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
+    """Begin a sign-in: its token and the person. TooManyAttempts where too many are being checked already."""
+    if not _turns.acquire(timeout=PATIENCE):
+        raise TooManyAttempts("Too many people sign in just now.", hint="Try again in a moment.", retry_after=5)
+    try:
+        return identity.sign_in(runtime, name, password)
+    finally:
+        _turns.release()

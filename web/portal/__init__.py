@@ -1,0 +1,15 @@
+"""Pages for users."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.portal import desktop, docs, pages
+
+
+def register(app: Flask) -> None:
+    """Serve the pages."""
+    app.context_processor(pages.around_every_page)
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(desktop.blueprint)
+    app.register_blueprint(docs.blueprint)

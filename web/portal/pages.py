@@ -1,0 +1,134 @@
+"""The user's pages, and the fragments that they fetch afresh when something changed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.database import now
+from broker.errors import BrokerError
+from broker.identity.service import Person
+from broker.sessions import availability, overview, service
+from broker.sessions.models import SessionState, UserSession
+from broker.sessions.overview import Card
+from web import security
+from web.guessing import check_password
+from web.site import person, person_or_none, site
+
+blueprint = Blueprint("portal", __name__)
+PAGE = 20  # lines of history at a time
+
+
+def around_every_page() -> dict[str, Any]:
+    """What every template may use. The page that says that the database is away must not need it."""
+    always = {"title": site().settings.title, "desktop_url": desktop_url, "person": None, "ending_soon": []}
+    try:
+        who = person_or_none()
+        return {**always, "person": who, "ending_soon": _ending_soon(who) if who else []}
+    except SQLAlchemyError:
+        return always
+
+
+def desktop_url(session_id: int) -> str:
+    """Where the session's desktop is shown."""
+    return url_for("desktop.page", session_id=session_id)
+
+
+def _ending_soon(who: Person) -> list[Card]:
+    warn = timedelta(minutes=max(site().settings.leases.warn_minutes, default=0.0))
+    mine = (UserSession.user_id == who.user_id, UserSession.state == SessionState.READY)
+    with site().runtime.database.reading() as db:
+        return overview.cards(db, site().settings, *mine, UserSession.expires_at < now() + warn)
+
+
+@blueprint.get("/fragments/notices")
+def notices() -> str:
+    """What will happen soon."""
+    person()
+    return render_template("fragments/notices.html")
+
+
+@blueprint.get("/")
+def home() -> str:
+    """My desktops, and what I can launch."""
+    return render_template("home.html", **_sessions(), **_environments())
+
+
+@blueprint.get("/fragments/sessions")
+def sessions() -> str:
+    """My desktops."""
+    return render_template("fragments/sessions.html", **_sessions())
+
+
+@blueprint.get("/fragments/environments")
+def environments() -> str:
+    """What I can launch."""
+    return render_template("fragments/environments.html", **_environments())
+
+
+@blueprint.get("/fragments/launch/<id:session_id>")
+def launch(session_id: int) -> str:
+    """How far a launch is."""
+    with site().runtime.database.reading() as db:
+        card = overview.one(db, site().settings, service.mine(db, person(), session_id))
+    return render_template("fragments/launch.html", session=card)
+
+
+@blueprint.get("/history")
+def history() -> str:
+    """Sessions that are over."""
+    before = request.args.get("before", type=int)
+    template = "fragments/history.html" if request.headers.get("HX-Request") else "history.html"
+    with site().runtime.database.reading() as db:
+        ended = overview.ended(db, site().settings, person(), limit=PAGE + 1, before=before)
+    return render_template(template, ended=ended[:PAGE], more=len(ended) > PAGE, first=before is None)
+
+
+@blueprint.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response:
+    """Sign in, then go on to where one wanted to go."""
+    wanted = security.safe_next(request.args.get("next"))
+    if request.method == "GET":
+        return make_response(redirect(wanted) if person_or_none() else _sign_in_page(wanted))
+    try:
+        token, _ = check_password(
+            site().runtime, request.form.get("name", "")[:64].strip(), request.form.get("password", "")[:1024]
+        )
+    except BrokerError as error:
+        return make_response(_sign_in_page(wanted, error), error.status)
+    response = make_response(redirect(wanted, 303))
+    security.set_cookie(response, token)
+    return response
+
+
+def _sign_in_page(wanted: str, error: BrokerError | None = None) -> str:
+    return render_template(
+        "sign-in.html",
+        error=error,
+        name=request.form.get("name", ""),
+        action=url_for("portal.sign_in", next=wanted if wanted != "/" else None),
+    )
+
+
+def _sessions() -> dict[str, Any]:
+    who, settings = person(), site().settings
+    with site().runtime.database.reading() as db:
+        return {
+            "sessions": overview.active(db, settings, who),
+            "just_over": overview.just_over(db, settings, who),
+        }
+
+
+def _environments() -> dict[str, Any]:
+    with site().runtime.database.reading() as db:
+        cards = availability.environments(db, site().settings, person())
+    return {"environments": cards}
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> Response:
+    """For browsers that ask without reading the page."""
+    return make_response(redirect(url_for("static", filename="beamdesk.svg")))

@@ -1,0 +1,230 @@
+// The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
+import RFB from "../vendor/rfb.js";
+import { call } from "../js/api.js";
+import { duration } from "../js/clock.js";
+import { ask } from "../js/confirm.js";
+import { onChange } from "../js/live.js";
+import { say, sayProblem } from "../js/toast.js";
+
+const id = Number(document.body.dataset.session);
+const screen = document.getElementById("screen");
+const cover = document.querySelector("[data-cover]");
+const state = document.querySelector(".desk-state");
+const clipText = document.getElementById("clip-text");
+const QUALITY = { auto: [6, 2], low: [1, 9], medium: [5, 4], high: [9, 0] }; // JPEG quality, compression
+const LONGEST_WAIT = 10000;
+
+let rfb = null;
+let session = null;
+let tries = 0;
+let retry = null;
+let over = false;
+let opening = false;
+let fit = localStorage.getItem("desktop-fit") !== "no";
+let quality = localStorage.getItem("desktop-quality") ?? "auto";
+
+function show(kind, words) {
+  state.dataset.state = kind;
+  state.querySelector("[data-words]").textContent = words;
+}
+
+function explain(title, text, { still = false, home = false } = {}) {
+  cover.hidden = false;
+  cover.classList.toggle("still", still);
+  cover.querySelector("[data-title]").textContent = title;
+  cover.querySelector("[data-text]").textContent = text;
+  cover.querySelector("[data-home]").hidden = !home;
+}
+
+/** Ask for the session's state; connect when it is ready, say so when it is over. */
+async function look() {
+  session = await call("GET", `/sessions/${id}`);
+  if (session.state === "ready") return open();
+  if (["requested", "queued", "preparing"].includes(session.state)) {
+    show("waiting", "Starting");
+    const place = session.place ? `You are number ${session.place} in the queue.` : "";
+    explain(session.state === "queued" ? "Waiting for a machine" : "Starting your desktop", place || "This takes about a second.");
+    return undefined;
+  }
+  return finish();
+}
+
+function finish() {
+  over = true;
+  clearTimeout(retry);
+  rfb?.disconnect();
+  show("over", session.state === "ending" ? "Ending" : "Ended");
+  const why = session.failure ?? session.end_reason ?? "It is over.";
+  const failed = session.state === "failed";
+  explain(failed ? "This session failed" : "This session has ended", sentence(why), { still: true, home: true });
+}
+
+function sentence(text) {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
+/** Connect with a fresh ticket, unless a connection is open or on its way. */
+async function open() {
+  if (rfb || opening || over) return;
+  opening = true;
+  try {
+    const { url } = await call("POST", `/sessions/${id}/tickets`);
+    connect(url);
+  } finally {
+    opening = false;
+  }
+}
+
+function connect(url) {
+  rfb = new RFB(screen, url, { shared: true });
+  rfb.background = "#0d151a";
+  rfb.focusOnClick = true;
+  applyFit();
+  applyQuality();
+  rfb.addEventListener("connect", () => {
+    tries = 0;
+    cover.hidden = true;
+    show("connected", "Connected");
+    performance.mark("connected");
+    rfb.focus();
+  });
+  rfb.addEventListener("disconnect", lost);
+  rfb.addEventListener("clipboard", ({ detail }) => fromDesktop(detail.text));
+}
+
+function lost() {
+  rfb = null;
+  if (over) return;
+  const wait = Math.min(LONGEST_WAIT, 250 * 2 ** tries);
+  tries += 1;
+  show("waiting", "Reconnecting");
+  explain("Connection lost", "Your desktop goes on. Reconnecting by itself …");
+  retry = setTimeout(begin, wait);
+}
+
+function begin() {
+  look().catch((problem) => {
+    if (problem.status === 404) {
+      over = true;
+      return explain("No such session", "It is not yours, or it does not exist.", { still: true, home: true });
+    }
+    return lost();
+  });
+}
+
+function applyFit() {
+  document.querySelector('[data-do="fit"]').setAttribute("aria-pressed", String(fit));
+  if (rfb) {
+    rfb.resizeSession = fit;
+    rfb.scaleViewport = true; // another viewer, or an RDP client, may have given it another size
+  }
+}
+
+function applyQuality() {
+  document.querySelector('select[data-do="quality"]').value = quality;
+  if (rfb) [rfb.qualityLevel, rfb.compressionLevel] = QUALITY[quality] ?? QUALITY.auto;
+}
+
+function fromDesktop(text) {
+  clipText.value = text;
+  navigator.clipboard?.writeText(text).catch(() => {}); // not allowed without focus: the panel has it
+}
+
+async function toDesktop() {
+  if (!rfb || !document.hasFocus() || !navigator.clipboard?.readText) return;
+  try {
+    const text = await navigator.clipboard.readText();
+    if (text && text !== clipText.value) {
+      clipText.value = text;
+      rfb.clipboardPasteFrom(text);
+    }
+  } catch {
+    return; // not allowed: the panel serves
+  }
+}
+
+const actions = {
+  async extend() {
+    session = await call("POST", `/sessions/${id}/extend`, {});
+    say("The session was extended.");
+    tick();
+  },
+  async end() {
+    const yes = await ask({
+      title: "End this session?", danger: true, yes: "End it", no: "Keep it",
+      text: "Programs that run in it are closed. Your files in your home stay.",
+    });
+    if (yes) {
+      session = await call("DELETE", `/sessions/${id}`) ?? { ...session, state: "ended", end_reason: "ended by you" };
+      finish();
+    }
+  },
+  clipboard() {
+    const panel = document.getElementById("clipboard");
+    panel.hidden = !panel.hidden;
+    document.querySelector('[data-do="clipboard"]').setAttribute("aria-expanded", String(!panel.hidden));
+    if (!panel.hidden) clipText.focus();
+  },
+  cad() { rfb?.sendCtrlAltDel(); rfb?.focus(); },
+  fit() {
+    fit = !fit;
+    localStorage.setItem("desktop-fit", fit ? "yes" : "no");
+    applyFit();
+  },
+  full() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else document.documentElement.requestFullscreen();
+  },
+  keyboard() { document.getElementById("touch-keys").focus(); },
+};
+
+for (const [name, act] of Object.entries(actions)) {
+  document.querySelector(`button[data-do="${name}"]`).addEventListener("click", () => {
+    Promise.resolve(act()).catch(sayProblem);
+  });
+}
+document.querySelector('select[data-do="quality"]').addEventListener("change", (event) => {
+  quality = event.target.value;
+  localStorage.setItem("desktop-quality", quality);
+  applyQuality();
+});
+clipText.addEventListener("input", () => rfb?.clipboardPasteFrom(clipText.value));
+window.addEventListener("focus", toDesktop);
+window.addEventListener("online", () => { clearTimeout(retry); tries = 0; if (!over) begin(); });
+
+// A phone's keyboard: what is typed into a hidden field goes to the desktop.
+const keys = document.getElementById("touch-keys");
+document.querySelector('[data-do="keyboard"]').hidden = !matchMedia("(pointer: coarse)").matches;
+keys.addEventListener("input", () => {
+  for (const character of keys.value) {
+    const point = character.codePointAt(0);
+    rfb?.sendKey(point < 256 ? point : 0x01000000 | point);
+  }
+  keys.value = "";
+});
+keys.addEventListener("keydown", (event) => {
+  const special = { Enter: 0xff0d, Backspace: 0xff08, Tab: 0xff09, Escape: 0xff1b }[event.key];
+  if (special) {
+    rfb?.sendKey(special);
+    event.preventDefault();
+  }
+});
+
+// The way out of the desktop by keyboard.
+window.addEventListener("keydown", (event) => {
+  if (event.ctrlKey && event.altKey && event.shiftKey) {
+    event.preventDefault();
+    event.stopPropagation();
+    document.querySelector(".desk-brand").focus();
+  }
+}, true);
+
+function tick() {
+  const left = session?.expires_at ? (Date.parse(session.expires_at) - Date.now()) / 1000 : null;
+  document.querySelector("[data-left]").textContent = left === null ? "–" : duration(left);
+}
+
+onChange((kinds) => { if (!over && (kinds === null || kinds.has("session"))) begin(); });
+setInterval(tick, 1000);
+begin();

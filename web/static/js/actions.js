@@ -1,0 +1,125 @@
+// What buttons do: <button data-action="end" data-session="7">.
+import { call, leave } from "./api.js";
+import { duration } from "./clock.js";
+import { ask, choice } from "./confirm.js";
+import { launch, rejoin } from "./launch.js";
+import { refresh } from "./live.js";
+import { wantNotification } from "./notify.js";
+import { say, sayProblem } from "./toast.js";
+
+const sessions = new Set(["session"]);
+
+const ACTIONS = {
+  launch,
+  watch: ({ dataset }) => rejoin(dataset.session, dataset.title),
+  return: ({ dataset }) => goTo(dataset.session, dataset.title),
+  notify: wantNotification,
+  connect,
+  extend,
+  end,
+  "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
+  close: (button) => button.closest("dialog").close(),
+  copy,
+  "sign-out": signOut,
+};
+
+/** Add actions of one page. */
+export function addActions(more) {
+  Object.assign(ACTIONS, more);
+}
+
+async function goTo(id, title) {
+  const { state } = await call("GET", `/sessions/${id}`);
+  if (state === "ready") leave(`/desktop/${id}`);
+  else rejoin(id, title);
+}
+
+async function end({ dataset }) {
+  const ready = dataset.state === "ready";
+  const sure = await ask({
+    title: ready ? `End ${dataset.title}?` : `Cancel ${dataset.title}?`,
+    text: ready
+      ? "Programs that run on this desktop stop, and what is not saved is lost. Files in your home stay."
+      : "The launch is cancelled, and your place in the queue goes to the next one.",
+    yes: ready ? "End it" : "Cancel it",
+    no: "Keep it",
+    danger: true,
+  });
+  if (!sure) return;
+  await call("DELETE", `/sessions/${dataset.session}`);
+  say(ready ? `${dataset.title} is ending.` : `${dataset.title} was cancelled.`);
+  refresh();
+}
+
+async function extend({ dataset }) {
+  const [session, limits] = await Promise.all([call("GET", `/sessions/${dataset.session}`), call("GET", "/limits")]);
+  const left = (Date.parse(session.longest_until) - Date.parse(session.expires_at)) / 3600000;
+  const steps = [1, 4, 12, 24, 48, 72].filter((hours) => hours <= left);
+  if (!steps.length) {
+    say("This session cannot be extended any more.", { hint: "Save your work and launch a new one when it ends.", danger: true });
+    return;
+  }
+  const wanted = steps.includes(limits.extend_hours) ? limits.extend_hours : steps.at(-1);
+  const list = choice("Extend by", "hours", steps.map((hours) => [hours, duration(hours * 3600)]));
+  list.querySelector("select").value = wanted;
+  const answer = await ask({
+    title: `Extend ${dataset.title}`,
+    text: `It ends in ${duration(session.seconds_left)}, and can live ${duration(left * 3600)} longer than that.`,
+    yes: "Extend",
+    fields: [list],
+  });
+  if (!answer) return;
+  const longer = await call("POST", `/sessions/${dataset.session}/extend`, { hours: Number(answer.hours) });
+  say(`${dataset.title} now ends in ${duration(longer.seconds_left)}.`);
+  refresh();
+}
+
+function connect({ dataset }) {
+  const dialog = document.getElementById("connect");
+  const way = (name) => dialog.querySelector(`[data-way="${name}"]`);
+  dialog.querySelector("h2").textContent = `Connect to ${dataset.title}`;
+  way("browser").href = `/desktop/${dataset.session}`;
+  way("rdp").href = `/api/v1/sessions/${dataset.session}/connection.rdp`;
+  way("ssh").href = `/api/v1/sessions/${dataset.session}/connection.conf`;
+  dialog.querySelector("[data-rdp]").textContent = `xfreerdp beamdesk-${dataset.session}.rdp`;
+  dialog.querySelector("[data-ssh]").textContent = `ssh -F beamdesk-${dataset.session}.conf desktop`;
+  dialog.showModal();
+}
+
+async function copy(button) {
+  await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+  say("Copied.");
+}
+
+async function cancelLaunch(dialog) {
+  const { session } = dialog.dataset;
+  dialog.close();
+  if (session) await call("DELETE", `/sessions/${session}`);
+  refresh();
+}
+
+async function signOut() {
+  await leave("/sign-in", () => call("POST", "/sign-out")); // the server closes this page's socket meanwhile
+}
+
+/** Begin to act on clicks. A button is off while its action is at work, so that a double click is one. */
+export function act() {
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest("[data-action]");
+    if (!button || button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    try {
+      await ACTIONS[button.dataset.action](button);
+    } catch (problem) {
+      sayProblem(problem);
+      refresh(sessions);
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  });
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  }
+  document.removeEventListener("click", window.keepEarlyClick);
+  document.addEventListener("DOMContentLoaded", () => window.earlyClick?.click()); // once all scripts have added theirs
+}
