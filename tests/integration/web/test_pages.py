@@ -33,6 +33,21 @@ HOLD_SIGN_OUT = """
   };
 """  # its answer comes after the page's own socket was closed, and its own request was refused
 
+HOLD_LOOKS = """
+  window.held = [];
+  window.gone = 0;
+  const ask = window.fetch;
+  window.fetch = async (address, options) => {
+    const answer = await ask(address, options);
+    if (!address.includes("/fragments/launch/")) return answer;
+    const html = await answer.text();
+    if (!html.includes('data-state="ready"')) return new Response(html);
+    const text = () => new Promise((release) => window.held.push(() => release(html)));
+    return { ok: true, status: 200, text };
+  };
+  navigation.addEventListener("navigate", () => { window.gone += 1; });
+"""  # what says that the desktop is ready arrives only when the test says so
+
 HOLD_HISTORY = """
   window.held = [];
   const ask = window.fetch;
@@ -72,6 +87,29 @@ def test_a_launch_by_keyboard_shows_its_steps_and_goes_to_the_desktop(
     id_ = waiting_session(runtime)
     make_ready(id_)
     page.wait_for_url(f"**/desktop/{id_}")
+
+
+def test_a_ready_desktop_is_gone_to_once(
+    open_as: OpenAs, new_machines: NewMachines, runtime: Runtime, make_ready: Callable[[int], None]
+) -> None:
+    """The page was told of it while it looked by itself: both looks say ready, and the second breaks nothing off."""
+    new_machines("light-ral")
+    page = open_as("alice")
+    page.route(DESK, lambda _: None)  # never answered: the page stays to be asked
+    page.add_init_script(HOLD_LOOKS)
+    page.reload()
+    is_live(page)
+    page.locator("#launch-light").click()
+    make_ready(waiting_session(runtime))
+    until(lambda: page.evaluate("window.held.length"), "a look that finds it ready")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: page.evaluate("window.held.length") >= 2, "a second one beside it")
+    gone = page.evaluate("""async () => {
+      window.held.forEach((release) => release());
+      await new Promise((resolve) => setTimeout(resolve));
+      return window.gone;
+    }""")
+    assert gone == 1
 
 
 def test_a_click_that_comes_before_the_scripts_is_done(open_as: OpenAs, new_machines: NewMachines) -> None:

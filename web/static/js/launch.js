@@ -73,8 +73,9 @@ async function look() {
   if (id === null) return;
   const response = await fetch(`/fragments/launch/${id}`, { headers: { "HX-Request": "true" } }).catch(() => null);
   if (response?.status === 401) return void toSignIn();
-  if (watched !== id) return;
-  if (response?.ok) show(id, await response.text());
+  const html = response?.ok ? await response.text() : null;
+  if (watched !== id) return; // closed meanwhile, or done by another look
+  if (html !== null) show(id, html);
   if (watched !== null) timer = setTimeout(look, wasQueued ? (isLive() ? SLOW * 2 : SLOW) : QUICK);
 }
 
