@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,9 @@ class Demo:
     def kill(self, part: str, *, all_: bool = False) -> set[int]:
         """Kill the part's main processes with -9, or all of its processes; the numbers of all that it had."""
         there = self.processes(part)
-        for pid in there:
-            if all_ or _parent(pid) not in there:
+        chosen = [pid for pid in there if all_ or _parent(pid) not in there]  # before any dies and its children move
+        for pid in chosen:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return there
 
@@ -80,8 +81,10 @@ class Demo:
             return False
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def _parent(pid: int) -> int | None:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 def _prepare(folder: Path, subnet: str, changes: Mapping[str, str]) -> Demo:

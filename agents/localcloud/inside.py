@@ -17,6 +17,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +145,22 @@ def _copy_public(source: Path, target: Path) -> None:
     target.mkdir()
     shutil.copystat(source, target)
     for entry in os.scandir(source):
-        state, copy = entry.stat(follow_symlinks=False), target / entry.name
-        if stat.S_ISLNK(state.st_mode):
-            copy.symlink_to(os.readlink(entry))
-        elif stat.S_ISDIR(state.st_mode) and state.st_mode & LISTABLE == LISTABLE:
-            _copy_public(Path(entry), copy)
-        elif stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IROTH:
-            shutil.copy2(entry, copy)
-        else:
-            continue
-        os.chown(copy, state.st_uid, state.st_gid, follow_symlinks=False)
+        if not entry.name.endswith(".lock"):  # of a program that is at work on the host's own accounts
+            with suppress(FileNotFoundError):  # the host goes on changing its /etc
+                _copy_entry(entry, target / entry.name)
+
+
+def _copy_entry(entry: os.DirEntry[str], copy: Path) -> None:
+    state = entry.stat(follow_symlinks=False)
+    if stat.S_ISLNK(state.st_mode):
+        copy.symlink_to(os.readlink(entry))
+    elif stat.S_ISDIR(state.st_mode) and state.st_mode & LISTABLE == LISTABLE:
+        _copy_public(Path(entry), copy)
+    elif stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IROTH:
+        shutil.copy2(entry, copy)
+    else:
+        return
+    os.chown(copy, state.st_uid, state.st_gid, follow_symlinks=False)
 
 
 def _is_human(line: str) -> bool:

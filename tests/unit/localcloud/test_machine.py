@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_only_what_everybody_may_read_is_copied(tmp_path: Path) -> None:
         (source / name).chmod(mode)
     (source / "public/link").symlink_to("../private/open")
     os.mkfifo(source / "pipe", 0o666)
+    (source / "group.lock").write_text("1")
     _copy_public(source, tmp_path / "copy")
     copied = {str(path.relative_to(tmp_path / "copy")): path.lstat() for path in (tmp_path / "copy").rglob("*")}
     assert copied.keys() == {"public", "public/open", "public/run", "public/link"}
@@ -81,6 +83,31 @@ def test_only_what_everybody_may_read_is_copied(tmp_path: Path) -> None:
         same = (source / name).lstat()
         assert (state.st_mode, state.st_uid, state.st_gid) == (same.st_mode, same.st_uid, same.st_gid)
     assert os.readlink(tmp_path / "copy/public/link") == "../private/open"
+
+
+def test_what_vanishes_during_the_copy_is_left_out(tmp_path: Path) -> None:
+    """The host's accounts are being changed: files come and go, and the machine starts all the same."""
+    source = tmp_path / "etc"
+    source.mkdir()
+    (source / "passwd").write_text("root")
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.is_set():
+            for number in range(50):
+                (source / f"draft{number}").touch()
+            for number in range(50):
+                (source / f"draft{number}").unlink()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for number in range(100):
+            _copy_public(source, tmp_path / str(number))
+            assert (tmp_path / str(number) / "passwd").read_text() == "root"
+    finally:
+        over.set()
+        changing.join()
 
 
 def test_each_state_directory_has_names_of_its_own_that_the_kernel_takes() -> None:
