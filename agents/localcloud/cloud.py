@@ -37,9 +37,9 @@ class Cloud:
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="node")
         self._work: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._nodes: dict[str, dict[str, Any]] = {}
-        for name in ("nodes", "volumes"):
-            (state / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / "volumes").mkdir(mode=0o700, parents=True, exist_ok=True)
         machine.make_bridge(self.bridge, config.subnet)
+        machine.make_records(state / "nodes")
         for path in (state / "nodes").iterdir():
             self._take_up(path)
 
@@ -178,9 +178,11 @@ class Cloud:
         path = self.state / "volumes" / name
         with self._lock:
             path.mkdir(mode=0o700, exist_ok=True)
-            if path.stat().st_uid not in (0, owner):
+            belongs_to = path.stat().st_uid
+            if belongs_to not in (0, owner):
                 raise CloudError(409, "another-owner", f"volume {name} is another owner's")
-            os.chown(path, owner, owner)
+            if belongs_to != owner:
+                os.chown(path, owner, owner)
         return {"name": name, "owner": owner}
 
     def drop_volume(self, name: str) -> None:
@@ -252,9 +254,11 @@ def names(state: Path) -> tuple[str, str]:
 def purge(state: Path) -> None:
     """Remove every machine that any daemon of this state directory ever made; volumes stay."""
     family, bridge = names(state)
-    folders = list((state / "nodes").iterdir()) if (state / "nodes").is_dir() else []
-    for folder in folders:
+    records = state / "nodes"
+    for folder in list(records.iterdir()) if records.is_dir() else []:
         machine.remove(folder, family, bridge)
+    if os.path.ismount(records):
+        machine.run("umount", records)
     machine.run("ip", "link", "del", bridge, check=False)
     cgroups.remove(family)
 

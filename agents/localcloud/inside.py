@@ -41,6 +41,7 @@ SHOWN_OF_VAR = ("lib/dpkg", "lib/xkb", "lib/python", "cache/fontconfig", "lib/uc
 # linux/mount.h
 MOUNT_FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "remount": 32, "bind": 4096, "rbind": 4096 | 16384}
 LIBC = ctypes.CDLL(None, use_errno=True)
+SSHD_LOG = "/var/log/sshd.log"  # in the machine's own memory: a login waits for no disk of the host
 FIRST_HUMAN = 1000
 LISTABLE = stat.S_IROTH | stat.S_IXOTH
 SSHD_CONFIG = """\
@@ -75,7 +76,7 @@ def main(folder: Path) -> None:
     subprocess.run(["umount", "-l", "/.host"], check=True)
     os.rmdir("/.host")
     kept = ",".join(f"+{name}" for name in CAPABILITIES)
-    line = ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "/usr/sbin/sshd", "-D", "-e"]
+    line = ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "/usr/sbin/sshd", "-D", "-E", SSHD_LOG]
     os.execvpe("setpriv", line, {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
 
 

@@ -60,6 +60,14 @@ def new_host_key(folder: Path) -> tuple[str, str]:
     return private, public
 
 
+def make_records(folder: Path) -> None:
+    """The folder of the machines' records, in memory: they need not outlive the host's run, for machines do not, and
+    a disk that is slow with other things holds up no machine."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not os.path.ismount(folder):
+        run("mount", "-t", "tmpfs", "-o", "mode=700,size=64m,nosuid,nodev,noexec", "beamdesk-nodes", folder)
+
+
 def start(folder: Path, family: str, bridge: str, subnet: ipaddress.IPv4Network, address: str, size: Size) -> int:
     """Start the machine that `folder`/spec.json describes; the host's process id of its init."""
     home = folder / "home"
@@ -119,7 +127,11 @@ def children(pid: int) -> list[int]:
 
 
 def make_bridge(bridge: str, subnet: ipaddress.IPv4Network) -> None:
-    """The machines' own network; the host is its first address. Nothing of it is IPv6."""
+    """The machines' own network; the host is its first address. Nothing of it is IPv6.
+
+    Its hardware address is fixed: by itself a bridge takes the lowest of its cables', another one as machines come and
+    go, and what the others send to the one that they know is lost until they ask again, for 1 to 14 seconds.
+    """
     for link in json.loads(run("ip", "-json", "-4", "addr", "show")):
         for own in link["addr_info"]:
             network = ipaddress.IPv4Interface(f"{own['local']}/{own['prefixlen']}").network
@@ -128,8 +140,14 @@ def make_bridge(bridge: str, subnet: ipaddress.IPv4Network) -> None:
                 raise CloudError(500, "subnet", f"{subnet} is in use: {where}; give localcloud.toml another subnet")
     if not Path("/sys/class/net", bridge).exists():
         run("ip", "link", "add", bridge, "type", "bridge")
-    run("ip", "link", "set", bridge, "addrgenmode", "none", "up")
-    run("ip", "addr", "replace", f"{next(subnet.hosts())}/{subnet.prefixlen}", "dev", bridge)
+    host = next(subnet.hosts())
+    run("ip", "link", "set", bridge, "address", hardware(host), "addrgenmode", "none", "up")
+    run("ip", "addr", "replace", f"{host}/{subnet.prefixlen}", "dev", bridge)
+
+
+def hardware(address: ipaddress.IPv4Address) -> str:
+    """The hardware address of whoever has this address in its cloud's network."""
+    return "02:bd:" + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
 def link_of(bridge: str, node: str) -> str:
@@ -140,7 +158,7 @@ def link_of(bridge: str, node: str) -> str:
 def _connect(pid: int, node: str, bridge: str, subnet: ipaddress.IPv4Network, address: str) -> None:
     """A cable from the bridge to the machine. It is isolated, so that machines cannot reach each other."""
     link = link_of(bridge, node)
-    mac = "02:bd:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
+    mac = hardware(ipaddress.IPv4Address(address))
     run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", str(pid))
     run("ip", "link", "set", link, "master", bridge, "addrgenmode", "none", "up")
     run("ip", "link", "set", "dev", link, "type", "bridge_slave", "isolated", "on")

@@ -54,8 +54,9 @@ def run(
         "--",
         shlex.join(command),
     ]
-    # A file, because the kept connection holds on to stderr: a pipe would stay open as long as it does.
-    with tempfile.TemporaryFile() as errors:
+    # A file, because the kept connection holds on to stderr: a pipe would stay open as long as it does. In memory,
+    # because a busy disk would hold up the launch.
+    with os.fdopen(os.memfd_create("ssh-errors"), "w+b") as errors:
         try:
             done = subprocess.run(
                 line,

@@ -158,7 +158,7 @@ class Daemon:
         links = [link for link in os.listdir("/sys/class/net") if link.startswith(self.bridge) and link != self.bridge]
         ours = f"{self.state}/nodes/".encode()
         running = [entry for entry in Path("/proc").glob("[0-9]*") if ours in _command(entry)]
-        mounts = mounts_below(self.state)
+        mounts = mounts_below(self.state / "nodes")
         return [str(each) for each in (*folders, *groups, *links, *running, *mounts)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,18 @@ def test_a_destroyed_node_is_terminated_and_nothing_of_it_is_left(cloud: Daemon)
     until(lambda: cloud.state_of(machine.id) == "terminated", "the node to end")
     assert not [entry for entry in cloud.leftovers() if machine.id in entry or machine.id[-6:] in entry]
     assert not any(map(birth, pids))
+
+
+def test_machines_that_come_and_go_do_not_move_the_host(own_cloud: MakeDaemon) -> None:
+    """What machines send to the host reaches it, whatever cables were added or taken since they learned its address."""
+    cloud = own_cloud().start()
+    address = Path(f"/sys/class/net/{cloud.bridge}/address")
+    at_first = address.read_text()
+    first = cloud.machine("first")
+    assert address.read_text() == at_first
+    cloud.destroy(cloud.machine("second").node)
+    assert address.read_text() == at_first
+    assert at_first.strip() in first.says("ip neigh show dev eth0")
 
 
 def test_destroying_again_is_the_same(cloud: Daemon) -> None:
