@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import insert, select
@@ -22,6 +17,7 @@ from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
 from broker.sessions import service
 from broker.settings import Settings
+from tests.servers import private_postgresql
 
 POOLS, MACHINES, THREADS, LAUNCHES = 200, 10_000, 32, 600
 
@@ -40,27 +36,6 @@ def settings(url: str, folder: str) -> Settings:
         environments={f"e{n}": environment for n in range(POOLS // 10)},
         pools={f"p{n}": {**pool, "environment": f"e{n // 10}"} for n in range(POOLS)},
     )
-
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A private PostgreSQL on a unix socket."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory() as folder:
-        if drop:
-            shutil.chown(folder, "postgres", "postgres")
-        data = ["-D", f"{folder}/data"]
-        subprocess.run(
-            [*drop, programs / "initdb", *data, "--auth=trust", "--username=bench"], check=True, capture_output=True
-        )
-        options = f"-k {folder} -c listen_addresses= -c max_connections=100"
-        control = [*drop, programs / "pg_ctl", *data, "-o", options, "-w"]
-        subprocess.run([*control, "start"], check=True, stdout=subprocess.DEVNULL)
-        try:
-            yield f"postgresql+psycopg://bench@/postgres?host={folder}"
-        finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(url: str, kind: str, folder: str) -> list[Row]:
@@ -101,5 +76,5 @@ def main() -> None:
     """Both databases."""
     with tempfile.TemporaryDirectory() as folder:
         write(measure(f"sqlite:///{folder}/bench.sqlite3", "sqlite", folder))
-        with postgresql() as url:
+        with private_postgresql(fsync=True) as url:
             write(measure(url, "postgresql", folder))

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from bench.rows import Row, percentile, write
 from broker import rfb
-from tests.conftest import private_redis
 from tests.integration.gateways.lab import PASSWORD, Desk, Lab, free_port
 from tests.integration.gateways.wire import Wire
+from tests.servers import private_redis
 from tests.waiting import until
 
 MACHINE = ("127.93.0.1", 5901)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 from playwright.sync_api import Browser
-from redis import Redis
-from redis.exceptions import RedisError
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,7 +19,7 @@ from broker.identity.service import Person, create_account
 from broker.runtime import Runtime, open_runtime
 from broker.settings import DatabaseSettings, Settings
 from tests.browsers import chromium
-from tests.waiting import until
+from tests.servers import private_postgresql, private_redis
 
 SETTINGS = """
 deployment = "test"
@@ -109,19 +102,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-@contextmanager
-def private_redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A Redis on a unix socket of its own: its URL, and its process."""
-    with tempfile.TemporaryDirectory(prefix="beamdesk-redis-") as folder:
-        address = Path(folder) / "redis.sock"
-        command = ["redis-server", "--port", "0", "--unixsocket", str(address), "--save", "", "--dir", folder]
-        with subprocess.Popen([*command, "--loglevel", "warning"], stdout=subprocess.DEVNULL) as server:
-            url = f"unix://{address}"
-            until(lambda: _answers(url), "Redis to answer")
-            yield url, server
-            server.terminate()
-
-
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """The Redis of this test run."""
@@ -130,30 +110,11 @@ def redis_url() -> Iterator[str]:
         logging.getLogger("socketio.server").disabled = True  # its listeners outlive the tests by a moment
 
 
-def _answers(url: str) -> bool:
-    try:
-        return bool(Redis.from_url(url).ping())
-    except RedisError:
-        return False
-
-
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL of this test run's own, on a unix socket; made for an account without rights where we are root."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="beamdesk-postgresql-") as folder:
-        if drop:
-            shutil.chown(folder, "postgres", "postgres")
-        data = ["-D", f"{folder}/data"]
-        quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        initdb = [*drop, programs / "initdb", *data, "--auth=trust", "--username=test", "--no-sync", "--locale=C.UTF-8"]
-        subprocess.run(initdb, **quiet)
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
-        server = [*drop, programs / "pg_ctl", *data, "-o", options, "-w"]
-        subprocess.run([*server, "start"], **quiet)
-        yield f"postgresql+psycopg://test@/postgres?host={folder}"
-        subprocess.run([*server, "-m", "immediate", "stop"], **quiet)
+    """The PostgreSQL of this test run."""
+    with private_postgresql(fsync=False) as url:
+        yield url
 
 
 @pytest.fixture

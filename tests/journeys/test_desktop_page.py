@@ -154,7 +154,7 @@ def test_the_scientific_desktop_as_the_readme_shows_it(demo: Demo, sign_in: Sign
     page = launch(sign_in("bob", "beamtime"), "Scientific Python")
     run(page, "cd /usr/local/share/beamdesk/examples; setsid python3 plot.py > /dev/null 2>&1 &")
     figure = until(lambda: run(page, "xdotool search --onlyvisible --name Figure").split(), "the plot's window", 90)
-    run(page, f"xdotool windowmove {figure[0]} 150 90")
+    run(page, f"xdotool windowmove {figure[0]} 150 90; sleep 1; xrefresh")  # a moved window leaves lines behind
     page.locator("#screen canvas").hover()
     until(lambda: colours(picture(page)) > 2000, "the desktop to be painted", 20)
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,29 @@ def screen() -> Iterator[Screen]:
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen) -> Iterator[Lab]:
     """The gateway that most tests share."""
-    started = Lab(tmp_path_factory.mktemp("gateway"), redis_url)
-    yield started
-    started.close()
+    with closing(Lab(tmp_path_factory.mktemp("gateway"), redis_url)) as made:
+        yield made
 
 
 @pytest.fixture(scope="package")
 def hasty_lab(tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen) -> Iterator[Lab]:
     """A gateway that waits for seconds where the other one waits for a minute."""
-    started = Lab(tmp_path_factory.mktemp("hasty"), redis_url, command=[sys.executable, "-c", HASTY])
-    yield started
-    started.close()
+    with closing(Lab(tmp_path_factory.mktemp("hasty"), redis_url, command=[sys.executable, "-c", HASTY])) as made:
+        yield made
 
 
 @pytest.fixture
 def hasty_desk(hasty_lab: Lab) -> Iterator[Desk]:
     """Alice's ready session, at the hasty gateway."""
-    made = hasty_lab.desk()
-    yield made
-    made.close()
+    with closing(hasty_lab.desk()) as made:
+        yield made
 
 
 @pytest.fixture
 def desk(lab: Lab) -> Iterator[Desk]:
     """Alice's ready session, at the shared gateway."""
-    made = lab.desk()
-    yield made
-    made.close()
+    with closing(lab.desk()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from broker.gateways.processes import carries
 from broker.identity import service as identity
 from broker.sessions import service
 from broker.sessions.models import SessionState, UserSession
-from tests.conftest import private_redis
 from tests.integration.gateways.lab import PASSWORD, Desk, Lab, state
 from tests.integration.gateways.wire import Closed
+from tests.servers import private_redis
 from tests.waiting import until
 
 CLOSED = (1001, "Beamdesk closed this desktop")

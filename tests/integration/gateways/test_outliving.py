@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -17,17 +18,15 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 def mortal_lab(tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen) -> Iterator[Lab]:
     """A gateway that these tests end; each starts it again."""
-    started = Lab(tmp_path_factory.mktemp("mortal"), redis_url)
-    yield started
-    started.close()
+    with closing(Lab(tmp_path_factory.mktemp("mortal"), redis_url)) as made:
+        yield made
 
 
 @pytest.fixture
 def desk(mortal_lab: Lab) -> Iterator[Desk]:
     """Alice's ready session, at the mortal gateway."""
-    made = mortal_lab.desk()
-    yield made
-    made.close()
+    with closing(mortal_lab.desk()) as made:
+        yield made
     until(lambda: len(mortal_lab.gateway.children()) == 1, "all processes but the watcher to end")
 
 

@@ -34,6 +34,19 @@ def app(runtime: Runtime, launcher: FakeLauncher) -> APIFlask:
     return create_app(runtime, launcher)
 
 
+AppWith = Callable[..., APIFlask]
+
+
+@pytest.fixture
+def app_with(runtime: Runtime, launcher: FakeLauncher) -> AppWith:
+    """The application with other settings: `app_with(web=WebSettings(live_sockets=1))`."""
+
+    def make(**settings: object) -> APIFlask:
+        return create_app(Runtime(runtime.settings.model_copy(update=settings), runtime.database), launcher)
+
+    return make
+
+
 SignedIn = Callable[..., FlaskClient]
 JSON = {"Content-Type": "application/json"}
 

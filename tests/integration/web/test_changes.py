@@ -15,9 +15,7 @@ from broker.identity.models import SignIn
 from broker.identity.service import create_account
 from broker.runtime import Runtime
 from broker.sessions.models import UserSession
-from tests.conftest import FakeLauncher
-from tests.integration.web.conftest import NewMachines, SignedIn
-from web.app import create_app
+from tests.integration.web.conftest import AppWith, NewMachines, SignedIn
 
 SECRET = {"environment": "secret"}
 HEADER = {"X-Requested-With": "test"}
@@ -72,12 +70,11 @@ def test_who_lost_the_sign_in_leads_nowhere_and_the_session_goes_on(
 
 
 def test_what_left_the_settings_is_still_shown(
-    runtime: Runtime, alice: FlaskClient, admin: FlaskClient, ready_session: int
+    app_with: AppWith, alice: FlaskClient, admin: FlaskClient, ready_session: int
 ) -> None:
     """Sessions of an environment, a pool and a size that are gone: no page fails, and one can be ended."""
     alice.post("/api/v1/sessions", json={"environment": "science"})
-    bare = runtime.settings.model_copy(update={"environments": {}, "pools": {}, "sizes": {}, "clouds": {}})
-    later = create_app(Runtime(bare, runtime.database), FakeLauncher())
+    later = app_with(environments={}, pools={}, sizes={}, clouds={})
     for browser, paths in ((alice, ("/", "/history", "/api/v1/sessions")), (admin, ("/admin/", "/api/v1/admin/queue"))):
         token = browser.get_cookie("beamdesk")
         assert token is not None

@@ -22,12 +22,11 @@ from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.models import UserSession
 from broker.settings import WebSettings
-from tests.conftest import FakeLauncher, NewPerson
-from tests.integration.web.conftest import NewMachines, OpenAs
+from tests.conftest import NewPerson
+from tests.integration.web.conftest import AppWith, NewMachines, OpenAs
 from tests.integration.web.served import is_live, serve
 from tests.ports import free_port
 from tests.waiting import until
-from web.app import create_app
 
 ODD = 'Müon "µSR" <b>& O\'Brien</b> ${x} {{y}}'
 HIDE = "Object.defineProperty(document, 'hidden', { get: () => true })"
@@ -87,12 +86,10 @@ def test_a_click_while_nobody_answers_says_so_and_launches_nothing(
 
 
 def test_a_hidden_page_without_a_socket_still_learns_what_happens(
-    open_as: OpenAs, runtime: Runtime, ready_session: int, new_person: NewPerson
+    open_as: OpenAs, runtime: Runtime, ready_session: int, new_person: NewPerson, app_with: AppWith
 ) -> None:
     """Who waits behind another tab is to be notified; such a page asks less often."""
-    full = WebSettings(live_sockets=1, live_sockets_per_user=1)
-    capped = create_app(Runtime(runtime.settings.model_copy(update={"web": full}), runtime.database), FakeLauncher())
-    with serve(capped) as address:
+    with serve(app_with(web=WebSettings(live_sockets=1, live_sockets_per_user=1))) as address:
         first, hidden = (open_as("alice", at=f"http://{address}") for _ in range(2))
         is_live(first)
         hidden.clock.install()
@@ -150,12 +147,15 @@ def test_times_are_the_readers_own(open_as: OpenAs, runtime: Runtime, ready_sess
 
 
 def test_odd_names_are_shown_as_they_are(
-    open_as: OpenAs, runtime: Runtime, new_machines: NewMachines, make_ready: Callable[[int], None]
+    open_as: OpenAs,
+    app_with: AppWith,
+    runtime: Runtime,
+    new_machines: NewMachines,
+    make_ready: Callable[[int], None],
 ) -> None:
     """Quotes, brackets, umlauts: in lists, dialogs and the dashboard they are text and nothing else."""
     light = runtime.settings.environments["light"].model_copy(update={"title": ODD})
-    odd = runtime.settings.model_copy(update={"environments": {**runtime.settings.environments, "light": light}})
-    with serve(create_app(Runtime(odd, runtime.database), FakeLauncher())) as address:
+    with serve(app_with(environments={**runtime.settings.environments, "light": light})) as address:
         page = open_as("alice", at=f"http://{address}", admin=True)
         person = create_account(runtime, "alice", ODD, "alice-secret")
         new_machines("light-ral")

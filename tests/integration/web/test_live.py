@@ -16,12 +16,12 @@ from broker.identity.models import SignIn
 from broker.pools import service as pools
 from broker.runtime import Runtime, open_runtime
 from broker.settings import RedisSettings, WebSettings
-from tests.conftest import FakeLauncher, NewPerson, private_redis
-from tests.integration.web.conftest import NewMachines, SignedIn
+from tests.conftest import NewPerson
+from tests.integration.web.conftest import AppWith, NewMachines, SignedIn
 from tests.integration.web.served import LivePage, serve
+from tests.servers import private_redis
 from tests.waiting import until
 from web import live
-from web.app import create_app
 
 LIGHT = {"environment": "light"}
 HEADER = {"X-Requested-With": "test"}
@@ -99,19 +99,17 @@ def test_what_is_rolled_back_is_never_told(alice: FlaskClient, open_page: OpenPa
 
 
 def test_the_pulse_says_that_notices_would_be_heard(
-    runtime: Runtime, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
+    app_with: AppWith, signed_in: SignedIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes through Redis: a page that hears it no more polls."""
     monkeypatch.setattr(live, "PULSE_EVERY", 0.2)
     alice = token(signed_in("alice"))
-    with private_redis() as (url, server):
-        mortal = Runtime(runtime.settings.model_copy(update={"redis": RedisSettings(url=url)}), runtime.database)
-        with serve(create_app(mortal, FakeLauncher())) as address:
-            page = LivePage(address, alice)
-            assert page.heard("pulse")
-            server.kill()
-            until(lambda: not page.heard("pulse", timeout=0.6), "the pulse to stop with Redis")
-            page.close()
+    with private_redis() as (url, server), serve(app_with(redis=RedisSettings(url=url))) as address:
+        page = LivePage(address, alice)
+        assert page.heard("pulse")
+        server.kill()
+        until(lambda: not page.heard("pulse", timeout=0.6), "the pulse to stop with Redis")
+        page.close()
 
 
 def test_a_socket_needs_a_sign_in_before_the_upgrade(alice: FlaskClient, address: str) -> None:
@@ -122,12 +120,10 @@ def test_a_socket_needs_a_sign_in_before_the_upgrade(alice: FlaskClient, address
     LivePage(address, token(alice), origin="http://127.0.0.1").close()  # this client's Host has no port
 
 
-def test_nobody_takes_all_sockets(runtime: Runtime, signed_in: SignedIn) -> None:
+def test_nobody_takes_all_sockets(app_with: AppWith, signed_in: SignedIn) -> None:
     """There is a cap for each user and one for the process; who is refused polls, and room is given back."""
-    few = WebSettings(live_sockets=3, live_sockets_per_user=2)
-    capped = Runtime(runtime.settings.model_copy(update={"web": few}), runtime.database)
     alice, bob = token(signed_in("alice")), token(signed_in("bob"))
-    with serve(create_app(capped, FakeLauncher())) as address:
+    with serve(app_with(web=WebSettings(live_sockets=3, live_sockets_per_user=2))) as address:
         mine = [LivePage(address, alice, join=False) for _ in range(2)]
         assert refusal(address, alice) == 503
         his = LivePage(address, bob)

@@ -17,11 +17,10 @@ from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.models import UserSession
 from broker.settings import WebSettings
-from tests.conftest import FakeLauncher, NewPerson
-from tests.integration.web.conftest import NewMachines, OpenAs
+from tests.conftest import NewPerson
+from tests.integration.web.conftest import AppWith, NewMachines, OpenAs
 from tests.integration.web.served import is_live, serve
 from tests.waiting import until
-from web.app import create_app
 
 HOLD_SIGN_OUT = """
   const refused = new Promise((resolve) => document.addEventListener("htmx:responseError", resolve));
@@ -220,12 +219,10 @@ def test_what_somebody_else_does_is_seen_without_a_reload(
 
 
 def test_a_page_without_a_socket_asks_by_itself(
-    open_as: OpenAs, runtime: Runtime, ready_session: int, new_person: NewPerson
+    open_as: OpenAs, runtime: Runtime, ready_session: int, new_person: NewPerson, app_with: AppWith
 ) -> None:
     """The server has no socket for it: the page still shows what happens, some seconds later."""
-    full = WebSettings(live_sockets=1, live_sockets_per_user=1)
-    capped = create_app(Runtime(runtime.settings.model_copy(update={"web": full}), runtime.database), FakeLauncher())
-    with serve(capped) as address:
+    with serve(app_with(web=WebSettings(live_sockets=1, live_sockets_per_user=1))) as address:
         first, second = (open_as("alice", at=f"http://{address}") for _ in range(2))
         is_live(first)
         service.end(runtime, new_person("ada", admin=True), ready_session)

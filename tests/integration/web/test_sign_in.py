@@ -14,9 +14,8 @@ from broker.identity.models import SignIn
 from broker.identity.service import ATTEMPTS
 from broker.runtime import Runtime
 from broker.settings import WebSettings
-from tests.conftest import FakeLauncher, NewPerson
-from tests.integration.web.conftest import SignedIn
-from web.app import create_app
+from tests.conftest import NewPerson
+from tests.integration.web.conftest import AppWith, SignedIn
 
 ALICE = {"name": "alice", "password": "alice-secret"}
 
@@ -30,11 +29,10 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(app: APIFlask, ne
     assert "Secure" not in cookie
 
 
-def test_under_https_the_cookie_travels_encrypted_only(runtime: Runtime, new_person: NewPerson) -> None:
+def test_under_https_the_cookie_travels_encrypted_only(app_with: AppWith, new_person: NewPerson) -> None:
     """And its name is one that no neighbouring host can set."""
     new_person("alice")
-    secure = runtime.settings.model_copy(update={"web": WebSettings(public_url="https://desk.example")})
-    browser = create_app(Runtime(secure, runtime.database), FakeLauncher()).test_client()
+    browser = app_with(web=WebSettings(public_url="https://desk.example")).test_client()
     answer = browser.post("/api/v1/sign-in", json=ALICE, base_url="https://desk.example")
     assert answer.headers["Set-Cookie"].startswith("__Host-beamdesk=")
     assert "Secure" in answer.headers["Set-Cookie"]
