@@ -22,7 +22,9 @@ from broker.settings import Settings
 ROOT = Path(__file__).parents[2]
 BEAMDESK = str(Path(sys.executable).parent / "beamdesk")
 ENTERS = [f"--{kind}-caps=+dac_override" for kind in ("inh", "ambient")]  # the checkout, wherever it lies
-AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *ENTERS] if os.getuid() == 0 else []
+IS_ROOT = os.getuid() == 0
+NOBODY = ["--reuid=nobody", "--regid=nogroup", "--clear-groups", *ENTERS] if IS_ROOT else []
+AS_NOBODY = ["setpriv", "--no-new-privs", *NOBODY]  # sudo does nothing for such a process
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def folder() -> Iterator[Path]:
         path.chmod(0o755)
         (path / "beamdesk.toml").write_text('state_dir = "var"\n')
         shutil.copy(ROOT / "localcloud.toml", path)
-        if AS_NOBODY:
+        if IS_ROOT:
             shutil.chown(path, "nobody", "nogroup")
         yield path
 
