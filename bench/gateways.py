@@ -212,21 +212,20 @@ def measure(desk: Desk, gateway_pid: int, address: str, peer_pid: int) -> list[R
                 stack.enter_context(ways[name]().socket)
             held[name] = memory(pid)
     return [
-        beside("gateway throughput", rate, "MB/s", direct=f"direct TCP {rate['direct']:.0f}"),
-        beside("gateway round trip p50", trip, "us", direct=f"direct TCP {trip['direct']:.0f}"),
-        beside("gateway opening p50", took, "ms", direct="ticket, sign-in and both handshakes; the peer asks nobody"),
-        beside("gateway memory per desktop", held, "MB", direct=f"PSS of its process, {OPEN} open"),
+        beside("gateway throughput", rate, "MB/s"),
+        beside("gateway round trip p50", trip, "us"),
+        beside("gateway opening p50", took, "ms", "ticket, sign-in and both handshakes; the peer asks nobody"),
+        beside("gateway memory per desktop", held, "MB", f"PSS of its process, {OPEN} open"),
     ]
 
 
-def beside(name: str, values: dict[str, float], unit: str, *, direct: str) -> Row:
-    """The row of this figure: its ratio is to direct TCP where that has one, else to the peer."""
-    floor = values.get("direct", values["websockify"])
-    ratio = values["gateway"] / floor
-    against = "direct" if "direct" in values else "peer"
-    theirs = values["websockify"]
-    note = f"{ratio:.2f} of {against}; {direct}; websockify {theirs:.1f}"
-    return Row(name, values["gateway"], unit, peer="websockify", peer_value=theirs, ratio=ratio, note=note)
+def beside(name: str, values: dict[str, float], unit: str, note: str = "") -> Row:
+    """The row of this figure, beside direct TCP's where that has one, else beside the peer's."""
+    peer = "direct" if "direct" in values else "websockify"
+    if peer == "direct":
+        note = f"websockify: {values['websockify'] / values['direct']:.2f} x direct ({values['websockify']:.3f})"
+    ratio = values["gateway"] / values[peer]
+    return Row(name, values["gateway"], unit, peer=peer, peer_value=values[peer], ratio=ratio, note=note)
 
 
 def main() -> None:
