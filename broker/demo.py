@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import multiprocessing
 import os
 import pwd
 import shutil
@@ -20,10 +21,14 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 import click
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+from honcho.printer import Message, Printer
 
 from broker import settings as settings_module
 from broker.errors import ServiceDown
@@ -120,12 +125,16 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _end_left_over(settings: Settings) -> None:
     """Kill what is left of an earlier demo in this state directory that was itself killed; let its daemon finish."""
     deadline = time.monotonic() + 60
+    _end_parts(settings, deadline)
+    while any(_is_about(pid, settings, "localcloud.sock") for pid in _processes()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _end_parts(settings: Settings, deadline: float) -> None:
     while (left := [pid for pid in _processes() if _is_left_over(pid, settings)]) and time.monotonic() < deadline:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    while any(_is_about(pid, settings, "localcloud.sock") for pid in _processes()) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -257,10 +266,6 @@ def _as_account(account: pwd.struct_passwd, settings: Settings) -> None:
 
 def _run_parts(settings: Settings) -> None:
     """Everything but the daemon, under honcho, until a signal."""
-    from honcho.environ import parse_procfile
-    from honcho.manager import Manager
-    from honcho.printer import Printer
-
     _prepare(settings)
     environment = {
         **os.environ,
@@ -270,11 +275,27 @@ def _run_parts(settings: Settings) -> None:
     }
     with (settings.state_dir / "logs/demo.log").open("a") as log:
         manager = Manager(Printer(log, colour=False))
-        for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
+        parts = parse_procfile((ROOT / "Procfile").read_text()).processes
+        for name, command in parts.items():
             manager.add_process(name, command, env=environment, cwd=str(ROOT), quiet=False)
         threading.Thread(target=_say_when_ready, args=(settings, log), daemon=True).start()
+        threading.Thread(target=_tell_of_killed, args=(manager, len(parts)), daemon=True).start()
         manager.loop()
+    _end_parts(settings, time.monotonic() + 10)  # what a killed starter left running
     _close_books(settings)
+
+
+def _tell_of_killed(manager: Manager, number: int) -> None:
+    """Tell honcho of a starter that was killed: it waits for each one's own word, which a killed one cannot give."""
+    while len(starters := multiprocessing.active_children()) < number:
+        time.sleep(0.1)
+    while starters:
+        for starter in [each for each in starters if each.exitcode is not None]:
+            starters.remove(starter)
+            if starter.exitcode:
+                told = {"returncode": starter.exitcode}
+                manager.events.put(Message("stop", told, datetime.now(UTC), starter.name, None))
+        time.sleep(0.5)
 
 
 def _prepare(settings: Settings) -> None:

@@ -49,7 +49,7 @@ def launch(client: httpx2.Client, environment: str = "light") -> int:
     return int(client.post("/sessions", json={"environment": environment}).raise_for_status().json()["id"])
 
 
-def wait_for(client: httpx2.Client, id_: int, state: str) -> dict[str, Any]:
+def wait_for(client: httpx2.Client, id_: int, state: str, timeout: float = SOON) -> dict[str, Any]:
     """Wait until the session is in this state, through whatever is down for a moment."""
 
     def look() -> dict[str, Any]:
@@ -59,7 +59,7 @@ def wait_for(client: httpx2.Client, id_: int, state: str) -> dict[str, Any]:
             return session if session["state"] == state else {}
         return {}
 
-    return until(look, f"session {id_} to be {state}", SOON)
+    return until(look, f"session {id_} to be {state}", timeout)
 
 
 def holders(admin: httpx2.Client, id_: int) -> list[int]:
@@ -145,7 +145,7 @@ def test_who_waits_gets_a_machine_in_spite_of_the_death_of(part: str, demo: Demo
     wait_for(alice, id_, "queued")
     old = demo.kill(part, all_=True)
     demo.wait_for_new(part, old)
-    wait_for(alice, id_, "ready")
+    wait_for(alice, id_, "ready", 3 * SOON)  # a whole machine is built
 
 
 def test_a_machine_whose_worker_died_becomes_vacant_or_is_replaced(demo: Demo, admin: httpx2.Client) -> None:

@@ -46,5 +46,16 @@ def test_a_new_demo_cleans_up_after_one_that_was_killed(which: str) -> None:
         assert not _parts(here)
 
 
+def test_a_demo_that_lost_a_starter_ends_by_itself_and_leaves_nothing() -> None:
+    """A part's own starter is killed: nobody can start that part again, so all of it stops, as after Ctrl-C."""
+    with place("10.231.46.0/24") as here:
+        demo = here.start()
+        starters = children(demo.pid if os.getuid() != 0 else children(demo.pid)[0])
+        os.kill(starters[0], signal.SIGKILL)
+        demo.wait(90)
+        assert not here.has_machines()
+        assert not _parts(here)
+
+
 def _parts(here: Place) -> set[int]:
     return {pid for part in ("web", "redis", "gateway", "worker", "manager") for pid in here.demo.processes(part)}
