@@ -13,7 +13,10 @@ setup:  ## Install what is missing: Debian packages, the virtual environment, th
 demo: setup  ## Start everything on this machine; Ctrl-C stops it and leaves nothing behind
 	@$(RUN)/beamdesk demo
 
-test: setup lint  ## Run all tests, the browser's ones included (ARGS="-k launch" for some)
+peers: setup  ## Install what the tests are held against: a real OpenStack
+	@./setup.sh peers
+
+test: peers lint  ## Run all tests, the browser's ones included (ARGS="-k launch" for some)
 	@$(RUN)/python -m pytest $(ARGS)
 
 lint: setup  ## ruff, mypy and the import contracts
@@ -30,6 +33,6 @@ format:  ## Format the code as `make lint` wants it
 
 clean:  ## Remove what setup and demo made in this folder, and the demo's homes
 	@if [ -x $(RUN)/beamdesk ]; then $(RUN)/beamdesk demo --clean; fi
-	@rm -rf $(VENV) node_modules web/static/vendor build var
+	@rm -rf $(VENV) .venv-openstack node_modules web/static/vendor build var
 
-.PHONY: help setup demo test lint bench picture format clean
+.PHONY: help setup peers demo test lint bench picture format clean

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs what Beamdesk's demo and tests need and is missing; does nothing, quickly, where all is there.
+# `setup.sh peers` installs what the tests are held against, too.
 #   packages.txt      Debian packages, by apt when we are root or have sudo; otherwise they are named and we stop
 #   requirements.txt  Python packages, into .venv
+#   tests/peers/openstack/requirements.txt  a real OpenStack, into .venv-openstack
 #   package-lock.json the browser's files, built once into web/static/vendor
 set -eu
 cd "$(dirname "$0")"
@@ -47,6 +49,12 @@ python_environment() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 }
 
+openstack_environment() {
+    say "Installing OpenStack, for the tests, into .venv-openstack"
+    [ -x .venv-openstack/bin/python ] || .venv/bin/python -m venv .venv-openstack
+    .venv-openstack/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/openstack/requirements.txt
+}
+
 browser_files() {
     say "Building the browser's files"
     npm ci --no-audit --no-fund --loglevel=error
@@ -71,3 +79,4 @@ missing=$(missing_packages)
 [ -z "$missing" ] || install_packages "$missing"
 stamped .venv/beamdesk-stamp requirements.txt pyproject.toml -- python_environment
 stamped web/static/vendor/.stamp package-lock.json package.json -- browser_files
+[ "${1:-}" != peers ] || stamped .venv-openstack/beamdesk-stamp tests/peers/openstack/requirements.txt -- openstack_environment

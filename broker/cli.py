@@ -113,6 +113,34 @@ def settings_check() -> None:
 
 
 @main.group()
+def cloud() -> None:
+    """Look at the clouds of the settings."""
+
+
+@cloud.command("check")
+@click.argument("name")
+@click.option("--build/--no-build", default=True, help="Prove it by one machine, which is removed afterwards.")
+def cloud_check(name: str, build: bool) -> None:
+    """Say whether the cloud NAME works: sign-in, image, sizes, quota, network and tags, and what to mend."""
+    from broker.clouds.check import check
+    from broker.configuration import ca
+    from broker.errors import NotFound
+    from broker.settings import load
+
+    found = load()
+    if name not in found.clouds:
+        there = ", ".join(found.clouds) or "none"
+        raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
+    good = True
+    for finding in check(found, name, ca.ensure_keys(found.secrets_dir).user_ca_public, build=build):
+        good = good and finding.good
+        click.echo(f"{'good ' if finding.good else 'WRONG'}  {finding.step:8} {finding.said}")
+        if finding.hint:
+            click.echo(f"{'':15} {finding.hint}")
+    sys.exit(0 if good else 1)
+
+
+@main.group()
 def account() -> None:
     """Local accounts."""
 

@@ -8,13 +8,16 @@ import pkgutil
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
 from broker import errors
 from broker.cli import main
-from broker.settings import EnvironmentSettings, Settings
+from broker.clouds import local, openstack
+from broker.clouds.common import Options
+from broker.settings import CloudDriver, EnvironmentSettings, Settings
 from web.portal.docs import explained
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +72,23 @@ def test_every_setting_is_documented() -> None:
     for section in sections:
         for key in section.model_fields:
             assert key == "name" or key in text, f"{section.__name__}.{key}"
+
+
+@pytest.mark.parametrize(
+    "options", [local.LocalOptions, openstack.OpenStackOptions], ids=lambda options: options.__name__
+)
+def test_every_option_of_a_cloud_is_documented(options: type[Options]) -> None:
+    """docs/clouds.md has each, and each driver is in the table of what is proved."""
+    text = (DOCS / "clouds.md").read_text()
+    for name in options.model_fields:
+        assert f"`{name}`" in text, name
+
+
+def test_every_driver_says_what_it_is_proved_against() -> None:
+    """Beside the promises' own list of clouds."""
+    proved = (DOCS / "clouds.md").read_text().partition("## Proved against what")[2]
+    for driver in get_args(CloudDriver):
+        assert f"| {driver} |" in proved, driver
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))

@@ -1,22 +1,24 @@
-"""What the broker asks of a cloud, over Apache Libcloud.
+"""What the broker asks of a cloud: build, look up, list ours, destroy, and what it has to offer.
 
-Libcloud's drivers keep the last answer on the driver, so threads must not share one: there is one for each cloud
-and thread. Nothing is retried here: a build is asked for again under the same request id, by the manager.
+There is one cloud object for each cloud and thread, because Libcloud's drivers keep the last answer on the driver.
+Nothing is retried here: a build is asked for again under the same request id, by the manager.
 """
 
 from __future__ import annotations
 
+import importlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
 from broker.settings import CloudSettings
 
 NodePhase = Literal["building", "running", "deleting", "gone", "failed"]
+PRINCIPAL = "beamdesk-broker"  # whom certificates of the broker's authority name; he may log in to its machines
+# The tags of a node of ours
+DEPLOYMENT, CLOUD = "beamdesk-deployment", "beamdesk-cloud"
+MACHINE, REQUEST = "beamdesk-machine", "beamdesk-request"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,36 @@ class BuildSpec:
     request_id: str
 
 
+@dataclass(frozen=True)
+class CloudSize:
+    """What a node may have, under the cloud's own id and name for it."""
+
+    id: str
+    name: str
+    cores: int
+    memory_gb: float
+    disk_gb: float
+    gpus: int = 0
+    gpu_model: str = ""
+
+
+@dataclass(frozen=True)
+class CloudImage:
+    """What a node may run."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the cloud would still let us have; None where it sets no limit, or does not say."""
+
+    nodes: int | None = None
+    cores: int | None = None
+    memory_gb: float | None = None
+
+
 class Cloud(Protocol):
     """One account at one provider in one location."""
 
@@ -51,151 +83,46 @@ class Cloud(Protocol):
         """Begin a node; it runs some time later."""
 
     def list_ours(self, deployment: str) -> list[CloudNode]:
-        """All nodes in this location that carry the deployment's tag, in one call."""
+        """All nodes of this cloud that carry the deployment's tag."""
 
     def find(self, node_id: str) -> CloudNode | None:
         """The node, or None where the cloud knows none of that id."""
 
+    def vouch(self, node: CloudNode) -> str | None:
+        """The running node's SSH host key as the cloud knows it, or None where it does not (yet)."""
+
     def destroy(self, node_id: str) -> None:
         """Begin to remove the node; one that is gone already is no error."""
+
+    def sizes(self) -> Sequence[CloudSize]:
+        """What a node may have."""
+
+    def images(self) -> Sequence[CloudImage]:
+        """What a node may run."""
+
+    def room(self) -> Room:
+        """What is left of our quota."""
 
     def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
         """Bring the volume of that name, made where it does not exist, to `path` on the node."""
 
 
+# driver -> the module and the class of broker.clouds that drives it, imported when it is used
+_DRIVERS = {
+    "beamdesk-local": ("local", "LocalCloud"),
+    "openstack": ("openstack", "OpenStackCloud"),
+}
+
+
 def open_cloud(settings: CloudSettings) -> Cloud:
-    """The cloud of these settings; cheap, and safe to call from any thread."""
+    """The cloud of these settings; cheap, and safe to call from any thread. BadSettings where they cannot be used."""
     opened: dict[str, tuple[CloudSettings, Cloud]] = _of_thread.__dict__.setdefault("clouds", {})
     known = opened.get(settings.name)
     if known is None or known[0] != settings:
-        known = opened[settings.name] = (settings, _OPENERS[settings.driver](settings))
+        module, kind = _DRIVERS[settings.driver]
+        made: Cloud = getattr(importlib.import_module(f"broker.clouds.{module}"), kind)(settings)
+        known = opened[settings.name] = (settings, made)
     return known[1]
 
 
 _of_thread = threading.local()
-
-
-class LocalCloud:
-    """The embedded cloud, through its Libcloud driver."""
-
-    def __init__(self, settings: CloudSettings) -> None:
-        from libcloud.compute.providers import get_driver
-
-        from broker.clouds import local
-
-        if "socket" not in settings.options:
-            raise BadSettings(
-                f"clouds.{settings.name}.options has no socket, where the local cloud's daemon listens.",
-                hint='Give it one: options = { socket = "var/run/localcloud.sock" }.',
-            )
-        local.register()
-        driver: Any = get_driver(local.PROVIDER)
-        self._driver = driver(socket=settings.options["socket"])
-        self._settings = settings
-
-    def build(self, spec: BuildSpec) -> CloudNode:
-        """Begin a node."""
-        from libcloud.compute.base import NodeImage, NodeLocation, NodeSize
-
-        driver = self._driver
-        with _faults(self._settings.title, f"building {spec.name}"):
-            node = driver.create_node(
-                spec.name,
-                NodeSize(spec.size_id, spec.size_id, 0, 0, 0, 0.0, driver),
-                NodeImage(spec.image_id, spec.image_id, driver),
-                NodeLocation(self._settings.location, "", "", driver),
-                ex_tags=dict(spec.tags),
-                ex_ssh_ca=spec.ssh_ca,
-                ex_request_id=spec.request_id,
-            )
-        return _as_node(node)
-
-    def list_ours(self, deployment: str) -> list[CloudNode]:
-        """The deployment's nodes in this location."""
-        with _faults(self._settings.title, "listing machines"):
-            nodes = self._driver.list_nodes()
-        return [
-            _as_node(node)
-            for node in nodes
-            if node.extra["location"] == self._settings.location
-            and node.extra["tags"].get("beamdesk-deployment") == deployment
-        ]
-
-    def find(self, node_id: str) -> CloudNode | None:
-        """The node, or None."""
-        with _faults(self._settings.title, f"looking up {node_id}"):
-            try:
-                return _as_node(self._driver.ex_get_node(node_id))
-            except Exception as error:
-                if _status(error) == 404:
-                    return None
-                raise
-
-    def destroy(self, node_id: str) -> None:
-        """Begin to remove the node."""
-        with _faults(self._settings.title, f"removing {node_id}"):
-            try:
-                self._driver.destroy_node(_named(node_id, self._driver))
-            except Exception as error:
-                if _status(error) != 404:
-                    raise
-
-    def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
-        """Make the volume where needed, and attach it."""
-        with _faults(self._settings.title, f"attaching {name}"):
-            volume = self._driver.create_volume(0, name, ex_owner=uid)
-            self._driver.attach_volume(_named(node_id, self._driver), volume, path)
-
-
-_OPENERS: dict[str, Callable[[CloudSettings], Cloud]] = {"beamdesk-local": LocalCloud}
-
-
-@contextmanager
-def _faults(title: str, doing: str) -> Iterator[None]:
-    """Turn what Libcloud and the network raise into errors that a person understands."""
-    try:
-        yield
-    except (OSError, HTTPException) as error:
-        raise CloudUnreachable(
-            f"{title} did not answer while {doing}: {error}.", hint="It is asked again in a moment."
-        ) from error
-    except Exception as error:
-        status = _status(error)
-        kind = CloudFull if status == 507 else CloudRefused if 400 <= status < 500 else CloudFault
-        raise kind(f"{title} said no while {doing}: {getattr(error, 'message', error)}.") from error
-
-
-def _status(error: Exception) -> int:
-    """HTTP's status of what Libcloud raised, or 0; its errors keep it under two names, and some a text instead."""
-    found = (getattr(error, "status", None), getattr(error, "code", None))
-    return next((status for status in found if isinstance(status, int)), 0)
-
-
-def _named(node_id: str, driver: Any) -> Any:
-    """Libcloud wants a whole Node where only its id matters."""
-    from libcloud.compute.base import Node
-    from libcloud.compute.types import NodeState
-
-    return Node(node_id, "", NodeState.UNKNOWN, [], [], driver)
-
-
-def _as_node(node: Any) -> CloudNode:
-    from libcloud.compute.types import NodeState
-
-    phases: dict[Any, NodePhase] = {
-        NodeState.PENDING: "building",
-        NodeState.RUNNING: "running",
-        NodeState.STOPPING: "deleting",
-        NodeState.TERMINATED: "gone",
-        NodeState.ERROR: "failed",
-    }
-    addresses = [*node.private_ips, *node.public_ips]
-    return CloudNode(
-        id=node.id,
-        name=node.name,
-        state=phases.get(node.state, "building"),
-        address=addresses[0] if addresses else None,
-        host_key=node.extra.get("host_key"),
-        tags=node.extra.get("tags") or {},
-        error=node.extra.get("error"),
-    )

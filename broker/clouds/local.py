@@ -1,4 +1,4 @@
-"""The embedded cloud's Libcloud driver: its daemon's HTTP API on a unix socket (agents/localcloud)."""
+"""The embedded cloud: its Libcloud driver, over its daemon's HTTP API on a unix socket (agents/localcloud)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 
 from libcloud.common.types import LibcloudError
 from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeLocation, NodeSize, StorageVolume
-from libcloud.compute.providers import set_driver
+from libcloud.compute.providers import get_driver, set_driver
 from libcloud.compute.types import NodeState
+
+from broker.clouds.adapter import BuildSpec, CloudSize
+from broker.clouds.common import LibcloudCloud, Options, options_of
+from broker.settings import CloudSettings
 
 PROVIDER = "beamdesk-local"
 STATES = {
@@ -173,3 +177,50 @@ def register() -> None:
     except AttributeError as error:
         if "already registered" not in str(error):
             raise
+
+
+class LocalOptions(Options):
+    """Where the daemon listens."""
+
+    socket: str
+
+
+class LocalCloud(LibcloudCloud):
+    """The embedded cloud; several clouds of the settings may be locations of one daemon."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        register()
+        driver: Any = get_driver(PROVIDER)
+        super().__init__(settings, driver(socket=options_of(settings, LocalOptions).socket))
+
+    def create(self, spec: BuildSpec) -> Node:
+        """Ask for the node; the daemon knows a request again."""
+        node: Node = self.driver.create_node(
+            spec.name,
+            NodeSize(spec.size_id, spec.size_id, 0, 0, 0, 0.0, self.driver),
+            NodeImage(spec.image_id, spec.image_id, self.driver),
+            NodeLocation(self.settings.location, "", "", self.driver),
+            ex_tags=self.tags_for(spec),
+            ex_ssh_ca=spec.ssh_ca,
+            ex_request_id=spec.request_id,
+        )
+        return node
+
+    def look_up(self, node_id: str) -> Node | None:
+        """The node."""
+        node: Node = self.driver.ex_get_node(node_id)
+        return node
+
+    def size_of(self, size: NodeSize) -> CloudSize:
+        """The daemon says all of it."""
+        has = size.extra
+        return CloudSize(
+            *(size.id, size.name, has["cores"], has["memory_mb"] / 1024, has["disk_mb"] / 1024),
+            *(has["gpus"], has["gpu_model"]),
+        )
+
+    def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
+        """Make the volume where needed, and attach it."""
+        with self.asking(f"attaching {name}"):
+            volume = self.driver.create_volume(0, name, ex_owner=uid)
+            self.driver.attach_volume(self.named(node_id), volume, path)

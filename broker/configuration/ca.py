@@ -18,9 +18,9 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
+from broker.clouds.adapter import PRINCIPAL
 from broker.errors import InvalidRequest, ServiceDown
 
-BROKER_PRINCIPAL = "beamdesk-broker"
 _HOST_CERTIFICATE_DAYS = 730  # longer than any machine lives
 _BROKER_CERTIFICATE_HOURS = 24
 _EARLY = "-1m"
@@ -80,7 +80,7 @@ def broker_login(secrets: Path) -> Login:
         signed = sign_user(
             secrets,
             key.with_suffix(".pub").read_text(),
-            principals=[BROKER_PRINCIPAL],
+            principals=[PRINCIPAL],
             valid_until=datetime.now(UTC) + timedelta(hours=_BROKER_CERTIFICATE_HOURS),
             key_id="beamdesk-broker",
         )

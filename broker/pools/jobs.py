@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from broker import work
-from broker.clouds.adapter import BuildSpec, Cloud, open_cloud
+from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
 from broker.configuration import ca, playbook
 from broker.database import now
 from broker.errors import BrokerError, CloudFull, ProbeFailed, WrongState
@@ -62,9 +62,8 @@ def cloud_of(runtime: Runtime, machine: Machine) -> Cloud:
 def tags(runtime: Runtime, machine: Machine) -> dict[str, str]:
     """What marks a node as this deployment's and as this machine."""
     return {
-        "beamdesk-deployment": runtime.settings.deployment,
-        "beamdesk-machine": str(machine.id),
-        "beamdesk-cloud": machine.cloud,
+        DEPLOYMENT: runtime.settings.deployment,
+        MACHINE: str(machine.id),
     }
 
 

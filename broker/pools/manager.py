@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -68,6 +69,8 @@ class PoolManager:
 
     def _settle_cloud(self, name: str, nodes: list[CloudNode]) -> None:
         rows = self._rows(name)
+        coming = {row.node_id for row in rows if row.state == M.BUILDING}
+        nodes = [self._vouched(name, node) if node.id in coming else node for node in nodes]
         memory = self._memories[name]
         for finding in reconcile.compare(rows, nodes, memory, build_timeout=self._settings.times.build_timeout):
             self._take_step(finding)
@@ -75,6 +78,13 @@ class PoolManager:
         grace = self._settings.times.orphan_grace
         for node in reconcile.orphans(nodes, live, memory, moment=time.monotonic(), grace=grace):
             self._remove_orphan(name, node)
+
+    def _vouched(self, cloud: str, node: CloudNode) -> CloudNode:
+        """The node with its host key, where its cloud keeps that elsewhere than in the list."""
+        if node.state == "running" and node.host_key is None:
+            with metrics.swallowed("vouch"):
+                return replace(node, host_key=open_cloud(self._settings.clouds[cloud]).vouch(node))
+        return node
 
     def _rows(self, cloud: str) -> list[Row]:
         moment = now()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from broker.clouds.adapter import CloudNode
+from broker.clouds.adapter import MACHINE, CloudNode
 from broker.pools.models import MachineState
 
 M = MachineState
@@ -57,7 +57,7 @@ class Memory:
 
 def machine_of(node: CloudNode) -> int | None:
     """The id of the machine that the node says it is."""
-    tag = node.tags.get("beamdesk-machine", "")
+    tag = node.tags.get(MACHINE, "")
     return int(tag) if tag.isascii() and tag.isdecimal() else None
 
 

@@ -36,6 +36,14 @@ memory_mb = 256
 disk_mb = 128
 gpus = 0
 gpu_model = ""
+[[sizes]]
+id = "with-gpu"
+name = "with-gpu"
+cores = 4
+memory_mb = 512
+disk_mb = 128
+gpus = 1
+gpu_model = "Test GPU"
 """
 Answer = tuple[int, Any]
 

@@ -9,7 +9,8 @@ from libcloud.common.exceptions import BaseHTTPError
 from libcloud.common.types import InvalidCredsError, LibcloudError, MalformedResponseError
 from requests.exceptions import ConnectionError as NoConnection
 
-from broker.clouds.adapter import _faults, open_cloud
+from broker.clouds.adapter import open_cloud
+from broker.clouds.common import faults
 from broker.clouds.local import LocalCloudError
 from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
 from broker.settings import CloudSettings
@@ -27,7 +28,8 @@ class Coded(LibcloudError):
         (LocalCloudError(507, "full"), CloudFull),
         (LocalCloudError(409, "not running"), CloudRefused),
         (LocalCloudError(500, "mount failed"), CloudFault),
-        (BaseHTTPError(403, "quota"), CloudRefused),
+        (BaseHTTPError(403, "Quota exceeded for instances"), CloudFull),
+        (BaseHTTPError(403, "policy"), CloudRefused),
         (BaseHTTPError(503, "later"), CloudFault),
         (InvalidCredsError("who are you"), CloudFault),
         (MalformedResponseError("not JSON", "<html>"), CloudFault),
@@ -42,7 +44,7 @@ class Coded(LibcloudError):
 def test_an_error_says_which_cloud_did_what(raised: Exception, kind: type[CloudFault]) -> None:
     with (
         pytest.raises(CloudFault, match=r"^Harwell .* while building m1: .") as caught,
-        _faults("Harwell", "building m1"),
+        faults("Harwell", "building m1"),
     ):
         raise raised
     assert type(caught.value) is kind
@@ -51,6 +53,6 @@ def test_an_error_says_which_cloud_did_what(raised: Exception, kind: type[CloudF
 
 def test_a_local_cloud_without_its_socket_is_bad_settings() -> None:
     settings = CloudSettings(name="ral", title="Harwell", driver="beamdesk-local", location="ral", image="host")
-    with pytest.raises(BadSettings, match=r"clouds.ral.options has no socket") as caught:
+    with pytest.raises(BadSettings, match=r"clouds\.ral\.options\.socket: Field required") as caught:
         open_cloud(settings)
-    assert "options = { socket" in caught.value.hint
+    assert "these options: socket" in caught.value.hint

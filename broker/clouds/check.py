@@ -1,0 +1,166 @@
+"""Does a cloud of the settings work? Asked step by step, and proved by one machine that is built and removed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from broker.clouds.adapter import DEPLOYMENT, BuildSpec, Cloud, open_cloud
+from broker.errors import BrokerError, CloudFault
+from broker.settings import Settings, SizeSettings
+
+EVERY = 0.5  # seconds between looks at the machine
+GOES_WITHIN = 300.0  # seconds
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One step: whether it is good, what was seen, and what to do."""
+
+    step: str
+    good: bool
+    said: str
+    hint: str = ""
+
+
+def check(settings: Settings, name: str, ssh_ca: str, *, build: bool = True) -> Iterator[Finding]:
+    """The findings, one after the other as they are made; what is built for them is removed in any case."""
+    checker = _Checker(settings, name, ssh_ca)
+    signed_in = _find("sign in", checker.sign_in)
+    yield signed_in
+    if not signed_in.good:
+        return
+    good = True
+    for step, look in (("image", checker.image), ("sizes", checker.sizes), ("quota", checker.quota)):
+        finding = _find(step, look)
+        good = good and finding.good
+        yield finding
+    if build and good:
+        yield from checker.prove()
+
+
+def _find(step: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(step, True, look())
+    except BrokerError as error:
+        return Finding(step, False, error.message, error.hint)
+
+
+class _Checker:
+    """One cloud; each look says what it saw, or raises what is wrong."""
+
+    cloud: Cloud
+
+    def __init__(self, settings: Settings, name: str, ssh_ca: str) -> None:
+        self.settings, self.name, self.ssh_ca = settings, name, ssh_ca
+        self.place = settings.clouds[name]
+        # A deployment's name of its own, so that no manager takes the machine for one of the pools'.
+        self.deployment = f"{settings.deployment}-check-{secrets.token_hex(3)}"
+
+    def sign_in(self) -> str:
+        """Open the cloud and ask it something."""
+        self.cloud = open_cloud(self.place)
+        ours = self.cloud.list_ours(self.settings.deployment)
+        return f"{len(ours)} machines of {self.settings.deployment} are there"
+
+    def image(self) -> str:
+        """Is the image there?"""
+        images = self.cloud.images()
+        if not any(self.place.image in (image.id, image.name) for image in images):
+            there = ", ".join(sorted(image.name for image in images)) or "none"
+            raise CloudFault(
+                f"There is no image {self.place.image}.", hint=f"Give clouds.{self.name}.image one of these: {there}."
+            )
+        return self.place.image
+
+    def wanted(self) -> list[SizeSettings]:
+        """The sizes of the pools in this cloud, the smallest first; all where it has no pool yet."""
+        names = {pool.size for pool in self.settings.pools.values() if pool.cloud == self.name}
+        sizes = [size for size in self.settings.sizes.values() if size.name in names or not names]
+        return sorted(sizes, key=lambda size: (size.cores, size.memory_gb))
+
+    def sizes(self) -> str:
+        """Is each size there, and does it have what the settings say?"""
+        offered = {key: size for size in self.cloud.sizes() for key in (size.id, size.name)}
+        seen = []
+        for wanted in self.wanted():
+            id_ = wanted.id_in(self.name)
+            size = offered.get(id_)
+            if size is None:
+                there = ", ".join(sorted({each.name for each in offered.values()})) or "none"
+                raise CloudFault(
+                    f"There is no size {id_}.",
+                    hint=f'Give sizes.{wanted.name}.ids: {self.name} = "…". It has: {there}.',
+                )
+            if (size.cores, size.gpus) != (wanted.cores, wanted.gpus) or size.memory_gb < 0.9 * wanted.memory_gb:
+                has = f"{size.cores} cores, {size.memory_gb:g} GB and {size.gpus} GPUs"
+                says = f"{wanted.cores}, {wanted.memory_gb:g} and {wanted.gpus}"
+                raise CloudFault(
+                    f"{id_} has {has}, and sizes.{wanted.name} says {says}.",
+                    hint=f"Correct sizes.{wanted.name}, or give it another id in this cloud.",
+                )
+            seen.append(id_)
+        return ", ".join(seen) or "no size is in the settings"
+
+    def quota(self) -> str:
+        """Is there room for a machine?"""
+        room = self.cloud.room()
+        if room.nodes == 0 or room.cores == 0:
+            raise CloudFault("The quota is used up.", hint="Remove machines, or ask the cloud for more.")
+        left = [(room.nodes, "machines"), (room.cores, "cores"), (room.memory_gb, "GB")]
+        return ", ".join(f"{number:g} {unit}" for number, unit in left if number is not None) or "it names no limit"
+
+    def prove(self) -> Iterator[Finding]:
+        """Build the smallest machine, look at it, and remove it."""
+        try:
+            begun = _find("build", self._begin)
+            yield begun
+            if begun.good:
+                yield _find("network", self._runs)
+                yield _find("tags", self._tagged)
+        finally:
+            removed = _find("remove", self._removed)
+        yield removed
+
+    def _begin(self) -> str:
+        size, name = self.wanted()[0].id_in(self.name), f"{self.deployment}-1"
+        self.cloud.build(BuildSpec(name, size, self.place.image, {DEPLOYMENT: self.deployment}, self.ssh_ca, name))
+        return f"{size} as {name}"
+
+    def _runs(self) -> str:
+        began = time.monotonic()
+        while time.monotonic() - began < self.settings.times.build_timeout:
+            node = next(iter(self.cloud.list_ours(self.deployment)), None)
+            if node is not None and node.state == "failed":
+                raise CloudFault(f"The machine failed: {node.error}.", hint="The cloud's own log says more.")
+            if node is not None and node.state == "running" and node.address:
+                key = self.cloud.vouch(node)
+                known = "its host key is known" if key else "its host key is not known yet"
+                return f"{node.address} after {time.monotonic() - began:.1f} s; {known}"
+            time.sleep(EVERY)
+        raise CloudFault(
+            f"The machine has no address after {self.settings.times.build_timeout:.0f} s.",
+            hint="Look at the network that the settings name, and at times.build_timeout.",
+        )
+
+    def _tagged(self) -> str:
+        found = self.cloud.list_ours(self.deployment)
+        if not found:
+            raise CloudFault("The machine's tags did not come back.", hint="May this account write and read tags?")
+        return ", ".join(f"{key}={value}" for key, value in sorted(found[0].tags.items()))
+
+    def _removed(self) -> str:
+        deadline = time.monotonic() + GOES_WITHIN
+        while left := [node for node in self.cloud.list_ours(self.deployment) if node.state != "gone"]:
+            if time.monotonic() > deadline:
+                raise CloudFault(
+                    f"{left[0].name} ({left[0].id}) is still {left[0].state}.",
+                    hint="Remove it by the cloud's own tools.",
+                )
+            for node in left:
+                if node.state != "deleting":
+                    self.cloud.destroy(node.id)
+            time.sleep(EVERY)
+        return "nothing is left"

@@ -1,0 +1,188 @@
+"""What Libcloud's drivers do alike; a provider's own file says what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import Any, ClassVar, TypeVar
+
+from libcloud.compute.base import Node
+from libcloud.compute.types import NodeState
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from broker.clouds.adapter import (
+    CLOUD,
+    DEPLOYMENT,
+    REQUEST,
+    BuildSpec,
+    CloudImage,
+    CloudNode,
+    CloudSize,
+    NodePhase,
+    Room,
+)
+from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
+from broker.settings import CloudSettings
+
+PHASES: dict[Any, NodePhase] = {
+    NodeState.PENDING: "building",
+    NodeState.RUNNING: "running",
+    NodeState.STOPPING: "deleting",
+    NodeState.TERMINATED: "gone",
+    NodeState.ERROR: "failed",
+}
+
+
+class Options(BaseModel):
+    """The keys of clouds.NAME.options that a provider takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class LibcloudCloud:
+    """A cloud through its Libcloud driver."""
+
+    phases: ClassVar[dict[Any, NodePhase]] = PHASES
+
+    def __init__(self, settings: CloudSettings, driver: Any) -> None:
+        self.settings, self.driver = settings, driver
+
+    def build(self, spec: BuildSpec) -> CloudNode:
+        """Begin a node."""
+        with self.asking(f"building {spec.name}"):
+            return self.describe(self.create(spec))
+
+    def list_ours(self, deployment: str) -> list[CloudNode]:
+        """The deployment's nodes."""
+        with self.asking("listing machines"):
+            nodes = [self.describe(node) for node in self.driver.list_nodes()]
+        ours = {DEPLOYMENT: deployment, CLOUD: self.settings.name}
+        return [node for node in nodes if ours.items() <= node.tags.items()]
+
+    def find(self, node_id: str) -> CloudNode | None:
+        """The node, or None."""
+        with self.asking(f"looking up {node_id}"):
+            try:
+                node = self.look_up(node_id)
+            except Exception as error:
+                if status_of(error) != 404:
+                    raise
+                return None
+        return None if node is None else self.describe(node)
+
+    def destroy(self, node_id: str) -> None:
+        """Begin to remove the node."""
+        with self.asking(f"removing {node_id}"):
+            try:
+                self.driver.destroy_node(self.named(node_id))
+            except Exception as error:
+                if status_of(error) != 404:
+                    raise
+
+    def create(self, spec: BuildSpec) -> Node:
+        """Ask for the node, or find the one that an earlier request of this id made."""
+        raise NotImplementedError
+
+    def tags_for(self, spec: BuildSpec) -> dict[str, str]:
+        """The tags of a new node, this cloud's name among them: several clouds may share an account."""
+        return {**spec.tags, CLOUD: self.settings.name, REQUEST: spec.request_id}
+
+    def look_up(self, node_id: str) -> Node | None:
+        """The node of this id; None, or an error with HTTP's 404, where there is none."""
+        raise NotImplementedError
+
+    def describe(self, node: Node) -> CloudNode:
+        """The node as the broker sees it."""
+        addresses = [*node.private_ips, *node.public_ips]
+        return CloudNode(
+            id=str(node.id),
+            name=node.name,
+            state=self.phases.get(node.state, "building"),
+            address=addresses[0] if addresses else None,
+            host_key=node.extra.get("host_key"),
+            tags=self.tags_of(node),
+            error=self.error_of(node),
+        )
+
+    def tags_of(self, node: Node) -> dict[str, str]:
+        """The node's tags."""
+        return node.extra.get("tags") or {}
+
+    def error_of(self, node: Node) -> str | None:
+        """Why the cloud says that the node failed."""
+        return node.extra.get("error")
+
+    def vouch(self, node: CloudNode) -> str | None:
+        """The node's host key, which the list itself has."""
+        return node.host_key
+
+    def sizes(self) -> Sequence[CloudSize]:
+        """What a node may have."""
+        with self.asking("listing sizes"):
+            return [self.size_of(size) for size in self.driver.list_sizes()]
+
+    def size_of(self, size: Any) -> CloudSize:
+        """The size as the broker sees it."""
+        raise NotImplementedError
+
+    def images(self) -> Sequence[CloudImage]:
+        """What a node may run."""
+        with self.asking("listing images"):
+            return [CloudImage(image.id, image.name) for image in self.driver.list_images()]
+
+    def room(self) -> Room:
+        """What is left of our quota: this cloud does not say."""
+        return Room()
+
+    def named(self, node_id: str) -> Node:
+        """Libcloud wants a whole Node where only its id matters."""
+        return Node(node_id, "", NodeState.UNKNOWN, [], [], self.driver)
+
+    @contextmanager
+    def asking(self, doing: str) -> Iterator[None]:
+        """Turn what Libcloud and the network raise into errors that a person understands."""
+        with faults(self.settings.title, doing):
+            yield
+
+
+def options_of(settings: CloudSettings, kind: type[OptionsT]) -> OptionsT:
+    """The cloud's options, checked; BadSettings names each mistake."""
+    try:
+        return kind(**settings.options)
+    except ValidationError as error:
+        place = f"clouds.{settings.name}.options"
+        mistakes = [f"{'.'.join((place, *map(str, e['loc'])))}: {e['msg']}" for e in error.errors()]
+        known = ", ".join(kind.model_fields)
+        raise BadSettings(f"{'; '.join(mistakes)}.", hint=f"{settings.driver} takes these options: {known}.") from None
+
+
+@contextmanager
+def faults(title: str, doing: str) -> Iterator[None]:
+    """Turn what Libcloud and the network raise while `doing` into CloudFault or one of its kinds."""
+    try:
+        yield
+    except CloudFault:
+        raise
+    except (OSError, HTTPException) as error:
+        raise CloudUnreachable(
+            f"{title} did not answer while {doing}: {error}.", hint="It is asked again in a moment."
+        ) from error
+    except Exception as error:
+        message = getattr(error, "message", None) or str(error) or type(error).__name__
+        raise _kind(status_of(error), message)(f"{title} said no while {doing}: {message}.") from error
+
+
+def _kind(status: int, message: str) -> type[CloudFault]:
+    if status == 507 or (status in (403, 413) and "quota" in message.lower()):
+        return CloudFull
+    return CloudRefused if 400 <= status < 500 else CloudFault
+
+
+def status_of(error: Exception) -> int:
+    """HTTP's status of what Libcloud raised, or 0; its errors keep it under two names, and some a text instead."""
+    found = (getattr(error, "status", None), getattr(error, "code", None))
+    return next((status for status in found if isinstance(status, int)), 0)

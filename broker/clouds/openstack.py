@@ -1,0 +1,198 @@
+"""OpenStack: Keystone's v3 sign-in (a password or an application credential), Nova, Glance and Neutron.
+
+Proved against a real OpenStack with Nova's fake hypervisor (docs/clouds.md).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, ClassVar, Literal
+
+from libcloud.compute.base import Node
+from libcloud.compute.providers import get_driver
+from libcloud.compute.types import NodeState, Provider
+from pydantic import model_validator
+
+from broker.clouds.adapter import REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
+from broker.clouds.common import PHASES, LibcloudCloud, Options, options_of
+from broker.clouds.userdata import cloud_config, host_key
+from broker.errors import CloudRefused
+from broker.settings import CloudSettings
+
+TIMEOUT = 30.0  # seconds for each answer
+KEPT = 600.0  # seconds that sizes, images and networks are kept
+CONSOLE_LINES = 400
+_ALIAS = re.compile(r"^(?P<model>[^:,]+):(?P<count>\d+)")  # the first of pci_passthrough:alias
+
+
+class OpenStackOptions(Options):
+    """Where the cloud is and who we are there: an application credential, or a name with its password."""
+
+    auth_url: str
+    region: str = ""
+    application_credential_id: str = ""
+    application_credential_secret: str = ""
+    username: str = ""
+    password: str = ""
+    project: str = ""
+    domain: str = "Default"
+    network: str
+    security_groups: str = ""
+    availability_zone: str = ""
+    config_drive: Literal["yes", "no"] = "yes"
+
+    @model_validator(mode="after")
+    def _must_be_somebody(self) -> OpenStackOptions:
+        by_credential = self.application_credential_id and self.application_credential_secret
+        if not by_credential and not (self.username and self.password and self.project):
+            raise ValueError(
+                "give application_credential_id and application_credential_secret, or username, password and project"
+            )
+        return self
+
+
+class OpenStackCloud(LibcloudCloud):
+    """One project in one region."""
+
+    phases: ClassVar[dict[Any, NodePhase]] = {
+        **PHASES,
+        NodeState.STOPPED: "failed",
+        NodeState.PAUSED: "failed",
+        NodeState.SUSPENDED: "failed",
+        NodeState.UNKNOWN: "failed",
+    }
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self.options = options_of(settings, OpenStackOptions)
+        super().__init__(settings, _driver(self.options))
+        self._kept: dict[str, tuple[float, list[Any]]] = {}
+
+    def create(self, spec: BuildSpec) -> Node:
+        """Ask for the node, unless an earlier request made it: Nova itself would make another one."""
+        for made in self._named_alike(spec.name):
+            if self.tags_of(made).get(REQUEST) == spec.request_id:
+                return made
+        try:
+            return self._create(spec)
+        except Exception:
+            self._kept.clear()  # what it refused may have been made anew under its old name
+            raise
+
+    def _create(self, spec: BuildSpec) -> Node:
+        options = self.options
+        placed: dict[str, Any] = {}
+        if options.availability_zone:
+            placed["ex_availability_zone"] = options.availability_zone
+        if options.security_groups:
+            placed["ex_security_groups"] = self._security_groups()
+        node: Node = self.driver.create_node(
+            name=spec.name,
+            size=self._one("size", self.driver.list_sizes, spec.size_id),
+            image=self._one("image", self.driver.list_images, spec.image_id),
+            networks=[self._one("network", self.driver.ex_list_networks, options.network)],
+            ex_metadata=self.tags_for(spec),
+            ex_userdata=cloud_config(spec.ssh_ca),
+            ex_config_drive=options.config_drive == "yes",
+            **placed,
+        )
+        return node
+
+    def _named_alike(self, name: str) -> list[Node]:
+        """The nodes of this name, in one cheap call."""
+        answer = self.driver.connection.request("/servers/detail", params={"name": f"^{re.escape(name)}$"})
+        nodes: list[Node] = self.driver._to_nodes(answer.object)
+        return nodes
+
+    def _one(self, kind: str, list_all: Any, wanted: str) -> Any:
+        """The size, image or network of this id or name; of several images of a name the newest."""
+        made, known = self._kept.get(kind, (float("-inf"), []))
+        if time.monotonic() - made > KEPT or not any(wanted in (each.id, each.name) for each in known):
+            known = list(list_all())
+            self._kept[kind] = (time.monotonic(), known)
+        found = [each for each in known if wanted in (each.id, each.name)]
+        if not found:
+            there = ", ".join(sorted(each.name for each in known)) or "none"
+            raise CloudRefused(f"{self.settings.title} has no {kind} {wanted}.", hint=f"It has these: {there}.")
+        return max(found, key=lambda each: str((getattr(each, "extra", None) or {}).get("created", "")))
+
+    def _security_groups(self) -> list[Any]:
+        names = [name.strip() for name in self.options.security_groups.split(",")]
+        return [self._one("security group", self.driver.ex_list_security_groups, name) for name in names]
+
+    def look_up(self, node_id: str) -> Node | None:
+        """The node."""
+        node: Node | None = self.driver.ex_get_node_details(node_id)
+        return node
+
+    def describe(self, node: Node) -> CloudNode:
+        """The node; Nova goes on calling one active that it is removing."""
+        seen = super().describe(node)
+        if node.extra.get("task_state") == "deleting" and seen.state != "gone":
+            return CloudNode(seen.id, seen.name, "deleting", seen.address, None, seen.tags)
+        return seen
+
+    def tags_of(self, node: Node) -> dict[str, str]:
+        """Nova keeps them as metadata."""
+        return node.extra.get("metadata") or {}
+
+    def error_of(self, node: Node) -> str | None:
+        """Nova's fault, or a state in which nobody can work."""
+        fault = node.extra.get("fault") or {}
+        if "message" in fault:
+            return str(fault["message"]).strip()
+        stopped = self.phases.get(node.state) == "failed"
+        return f"it is {str(node.extra.get('vm_state') or node.state).lower()}" if stopped else None
+
+    def vouch(self, node: CloudNode) -> str | None:
+        """The host key that cloud-init wrote to the node's console, which only Nova's API shows."""
+        with self.asking(f"reading the console of {node.name}"):
+            answer = self.driver.ex_get_console_output(self.named(node.id), length=CONSOLE_LINES)
+        return host_key(answer.get("output") or "")
+
+    def size_of(self, size: Any) -> CloudSize:
+        """The flavour; its GPUs, in its extra specs, are those of the PCI alias, or virtual ones."""
+        specs = self.driver.ex_get_size_extra_specs(size.id)
+        alias = _ALIAS.match(specs.get("pci_passthrough:alias", ""))
+        gpus, model = (int(alias["count"]), alias["model"]) if alias else (int(specs.get("resources:VGPU", 0)), "")
+        return CloudSize(size.id, size.name, size.vcpus, size.ram / 1024, float(size.disk), gpus, model)
+
+    def room(self) -> Room:
+        """What Nova's limits leave; -1 is its word for no limit."""
+        with self.asking("asking for its limits"):
+            limits = self.driver.connection.request("/limits").object["limits"]["absolute"]
+
+        def left(most: str, used: str) -> int | None:
+            return None if limits[most] < 0 else max(0, limits[most] - limits[used])
+
+        memory = left("maxTotalRAMSize", "totalRAMUsed")
+        return Room(
+            left("maxTotalInstances", "totalInstancesUsed"),
+            left("maxTotalCores", "totalCoresUsed"),
+            None if memory is None else memory / 1024,
+        )
+
+    def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
+        """Nova's volumes hold one machine's disk each, and homes are in several at once: the mirror brings them."""
+        raise CloudRefused(
+            f"{self.settings.title} keeps no homes.", hint="Homes come to machines of this cloud by the home mirror."
+        )
+
+
+def _driver(options: OpenStackOptions) -> Any:
+    """Libcloud's driver; its own retries stay off, because they repeat a create whose answer was lost."""
+    by_credential = bool(options.application_credential_id)
+    key = options.application_credential_id if by_credential else options.username
+    secret = options.application_credential_secret if by_credential else options.password
+    driver: Any = get_driver(Provider.OPENSTACK)
+    return driver(
+        key,
+        secret,
+        api_version="2.2",  # Libcloud's default is 1.1, without networks
+        ex_force_auth_url=re.sub(r"/v3/?$", "", options.auth_url),
+        ex_force_auth_version="3.x_appcred" if by_credential else "3.x_password",
+        ex_tenant_name=options.project or None,
+        ex_domain_name=options.domain,
+        ex_force_service_region=options.region or None,
+        timeout=TIMEOUT,
+    )

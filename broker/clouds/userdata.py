@@ -1,0 +1,52 @@
+"""What cloud-init is told at a machine's first boot. Nothing in it is secret: every program on the machine may read it.
+
+It lets in the broker, by certificates of its authority, and nobody else; and it has the machine write its host keys to
+the console, where the cloud's API shows them: so the broker knows for certain whom it talks to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from broker.clouds.adapter import PRINCIPAL
+
+_AUTHORITY = "/etc/ssh/beamdesk_ca.pub"
+_PRINCIPALS = "/etc/ssh/beamdesk_principals"
+_SETTINGS = "/etc/ssh/sshd_config.d/00-beamdesk.conf"
+_SSHD = f"""\
+TrustedUserCAKeys {_AUTHORITY}
+AuthorizedPrincipalsFile {_PRINCIPALS}
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+"""
+_KEY = re.compile(r"^(ssh-ed25519 [A-Za-z0-9+/]+=*)(?:\s|$)")
+_BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
+
+
+def cloud_config(ssh_ca: str) -> str:
+    """The user-data of a machine into which certificates of `ssh_ca` (an OpenSSH public key) may log in as root.
+
+    As cloud-init's documentation has it (modules Write Files, SSH, Runcmd). The files of sshd_config.d are read first,
+    and the first value counts, so what the image or cloud-init's own drop-in says of passwords does not.
+    """
+    files = {_AUTHORITY: f"{ssh_ca.strip()}\n", _PRINCIPALS: f"{PRINCIPAL}\n", _SETTINGS: _SSHD}
+    told = {
+        "disable_root": False,
+        "ssh_pwauth": False,
+        "ssh_deletekeys": True,
+        "ssh_genkeytypes": ["ed25519"],
+        "ssh": {"emit_keys_to_console": True},
+        "write_files": [{"path": path, "content": text, "permissions": "0644"} for path, text in files.items()],
+        "runcmd": [["sh", "-c", "systemctl reload ssh || systemctl reload sshd"]],
+    }
+    return "#cloud-config\n" + json.dumps(told, indent=1)  # JSON is YAML, too
+
+
+def host_key(console: str) -> str | None:
+    """The host key that cloud-init wrote to this console last, as `ssh-ed25519 BASE64`; None where there is none."""
+    _, found, keys = console.rpartition(_BEGIN)
+    if not found or _END not in keys:
+        return None
+    lines = (line.strip() for line in keys.partition(_END)[0].splitlines())
+    return next((match[1] for match in map(_KEY.match, lines) if match), None)

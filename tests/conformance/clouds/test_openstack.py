@@ -1,0 +1,89 @@
+"""What only an OpenStack has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import httpx2
+import pytest
+
+from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.openstack import OpenStackCloud
+from broker.errors import CloudFull, CloudRefused
+from tests.conformance.clouds.subjects import Subject
+from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def _an_openstack(subject: Subject) -> None:
+    if subject.settings.driver != "openstack":
+        pytest.skip("is about OpenStack")
+
+
+@pytest.fixture
+def credential(subject: Subject) -> Iterator[dict[str, str]]:
+    """An application credential of the project's member, as `openstack application credential create` makes it."""
+    options = subject.settings.options
+    keystone = f"{options['auth_url'].removesuffix('/v3')}/v3"
+    domain = {"name": options["domain"]}
+    user = {"name": options["username"], "domain": domain, "password": options["password"]}
+    scope = {"project": {"name": options["project"], "domain": domain}}
+    sign_in = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    with httpx2.Client(timeout=60) as client:
+        answer = client.post(f"{keystone}/auth/tokens", json=sign_in).raise_for_status()
+        client.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+        mine = f"{keystone}/users/{answer.json()['token']['user']['id']}/application_credentials"
+        made = client.post(mine, json={"application_credential": {"name": "beamdesk"}}).raise_for_status().json()
+        made = made["application_credential"]
+        yield {"application_credential_id": made["id"], "application_credential_secret": made["secret"]}
+        client.delete(f"{mine}/{made['id']}").raise_for_status()
+
+
+def test_an_application_credential_signs_in_without_anybodys_password(
+    subject: Subject, credential: dict[str, str]
+) -> None:
+    place = {key: subject.settings.options[key] for key in ("auth_url", "region", "network")}
+    settings = subject.settings.model_copy(update={"name": "credential", "options": {**place, **credential}})
+    opened = open_cloud(settings)
+    node = opened.build(subject.spec("g1", "by-credential"))
+    assert [each.id for each in opened.list_ours("by-credential")] == [node.id]
+    opened.destroy(node.id)
+    until(lambda: opened.find(node.id) is None, "the node to go", 60)
+
+
+@pytest.fixture
+def flavour(subject: Subject) -> Iterator[Callable[..., str]]:
+    """Makes flavours for one test: flavour(vcpus=1, disk=1) is the new one's name."""
+    opened = open_cloud(subject.settings)
+    assert isinstance(opened, OpenStackCloud)
+    nova, made = opened.driver.connection, []
+
+    def make(**has: int) -> str:
+        wish = {"flavor": {"name": "made-here", "vcpus": 1, "ram": 512, "disk": 1, **has}}
+        made.append(nova.request("/flavors", method="POST", data=wish).object["flavor"])
+        return str(made[-1]["name"])
+
+    yield make
+    for each in made:
+        nova.request(f"/flavors/{each['id']}", method="DELETE")
+
+
+def test_what_is_beyond_the_quota_finds_the_cloud_full(
+    subject: Subject, cloud: Cloud, flavour: Callable[..., str]
+) -> None:
+    with pytest.raises(CloudFull, match="Quota exceeded for cores"):
+        cloud.build(subject.spec("h1", size_id=flavour(vcpus=100_000)))
+    assert cloud.list_ours("conformance") == []
+
+
+def test_what_no_host_can_hold_fails_with_novas_reason(
+    subject: Subject, cloud: Cloud, flavour: Callable[..., str]
+) -> None:
+    name = flavour(disk=100_000_000)
+    with suppress(CloudRefused):  # Nova knows another flavour of this name no more, which was looked up before
+        cloud.build(subject.spec("h2", size_id=name))
+    node = cloud.build(subject.spec("h2", size_id=name))
+    failed = until(lambda: (found := cloud.find(node.id)) and found.state == "failed" and found, "the failure", 60)
+    assert failed
+    assert "No valid host was found" in (failed.error or "")

@@ -1,0 +1,1 @@
+"""Programs that others wrote and that Beamdesk speaks to, started for tests."""
