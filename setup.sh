@@ -3,7 +3,7 @@
 # `setup.sh peers` installs what the tests are held against, too.
 #   packages.txt      Debian packages, by apt when we are root or have sudo; otherwise they are named and we stop
 #   requirements.txt  Python packages, into .venv
-#   tests/peers/openstack/requirements.txt  a real OpenStack, into .venv-openstack
+#   tests/peers/*/requirements.txt  an EC2 API and a real OpenStack, into .venv-ec2 and .venv-openstack
 #   package-lock.json the browser's files, built once into web/static/vendor
 set -eu
 cd "$(dirname "$0")"
@@ -49,10 +49,10 @@ python_environment() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 }
 
-openstack_environment() {
-    say "Installing OpenStack, for the tests, into .venv-openstack"
-    [ -x .venv-openstack/bin/python ] || .venv/bin/python -m venv .venv-openstack
-    .venv-openstack/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/openstack/requirements.txt
+peer_environment() {
+    say "Installing the tests' peer $1 into .venv-$1"
+    [ -x ".venv-$1/bin/python" ] || .venv/bin/python -m venv ".venv-$1"
+    ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "tests/peers/$1/requirements.txt"
 }
 
 browser_files() {
@@ -79,4 +79,7 @@ missing=$(missing_packages)
 [ -z "$missing" ] || install_packages "$missing"
 stamped .venv/beamdesk-stamp requirements.txt pyproject.toml -- python_environment
 stamped web/static/vendor/.stamp package-lock.json package.json -- browser_files
-[ "${1:-}" != peers ] || stamped .venv-openstack/beamdesk-stamp tests/peers/openstack/requirements.txt -- openstack_environment
+for peer in ec2 openstack; do
+    [ "${1:-}" = peers ] || break
+    stamped ".venv-$peer/beamdesk-stamp" "tests/peers/$peer/requirements.txt" -- peer_environment "$peer"
+done

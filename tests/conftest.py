@@ -77,7 +77,8 @@ limit = 2
 """
 
 
-LONGEST = ("journeys", *(f"integration/{name}" for name in ("web", "machine", "gateways", "localcloud", "demo")))
+INTEGRATION = ("web", "machine", "gateways", "localcloud", "demo")
+LONGEST = ("journeys", *(f"integration/{name}" for name in INTEGRATION), "conformance/clouds")
 
 
 class ByFolder(LoadScopeScheduling):

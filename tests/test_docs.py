@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from broker import errors
 from broker.cli import main
-from broker.clouds import local, openstack
+from broker.clouds import ec2, local, openstack
 from broker.clouds.common import Options
 from broker.settings import CloudDriver, EnvironmentSettings, Settings
 from web.portal.docs import explained
@@ -75,7 +75,7 @@ def test_every_setting_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [local.LocalOptions, openstack.OpenStackOptions], ids=lambda options: options.__name__
+    "options", [local.LocalOptions, ec2.Ec2Options, openstack.OpenStackOptions], ids=lambda options: options.__name__
 )
 def test_every_option_of_a_cloud_is_documented(options: type[Options]) -> None:
     """docs/clouds.md has each, and each driver is in the table of what is proved."""

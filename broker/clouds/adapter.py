@@ -110,6 +110,7 @@ class Cloud(Protocol):
 # driver -> the module and the class of broker.clouds that drives it, imported when it is used
 _DRIVERS = {
     "beamdesk-local": ("local", "LocalCloud"),
+    "ec2": ("ec2", "Ec2Cloud"),
     "openstack": ("openstack", "OpenStackCloud"),
 }
 

@@ -59,7 +59,7 @@ class LibcloudCloud:
     def list_ours(self, deployment: str) -> list[CloudNode]:
         """The deployment's nodes."""
         with self.asking("listing machines"):
-            nodes = [self.describe(node) for node in self.driver.list_nodes()]
+            nodes = [self.describe(node) for node in self.tagged(DEPLOYMENT, deployment)]
         ours = {DEPLOYMENT: deployment, CLOUD: self.settings.name}
         return [node for node in nodes if ours.items() <= node.tags.items()]
 
@@ -69,7 +69,7 @@ class LibcloudCloud:
             try:
                 node = self.look_up(node_id)
             except Exception as error:
-                if status_of(error) != 404:
+                if not self.is_unknown(error):
                     raise
                 return None
         return None if node is None else self.describe(node)
@@ -80,7 +80,7 @@ class LibcloudCloud:
             try:
                 self.driver.destroy_node(self.named(node_id))
             except Exception as error:
-                if status_of(error) != 404:
+                if not self.is_unknown(error):
                     raise
 
     def create(self, spec: BuildSpec) -> Node:
@@ -90,6 +90,15 @@ class LibcloudCloud:
     def tags_for(self, spec: BuildSpec) -> dict[str, str]:
         """The tags of a new node, this cloud's name among them: several clouds may share an account."""
         return {**spec.tags, CLOUD: self.settings.name, REQUEST: spec.request_id}
+
+    def tagged(self, key: str, value: str) -> list[Node]:
+        """At least the nodes with this tag: all, where the cloud does not choose."""
+        nodes: list[Node] = self.driver.list_nodes()
+        return nodes
+
+    def is_unknown(self, error: Exception) -> bool:
+        """Whether this is the cloud's way to say that it knows no such node."""
+        return status_of(error) == 404
 
     def look_up(self, node_id: str) -> Node | None:
         """The node of this id; None, or an error with HTTP's 404, where there is none."""
@@ -138,6 +147,12 @@ class LibcloudCloud:
         """What is left of our quota: this cloud does not say."""
         return Room()
 
+    def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
+        """A cloud's volume is one machine's disk, and homes are in several at once: the mirror brings them."""
+        raise CloudRefused(
+            f"{self.settings.title} keeps no homes.", hint="Homes come to machines of this cloud by the home mirror."
+        )
+
     def named(self, node_id: str) -> Node:
         """Libcloud wants a whole Node where only its id matters."""
         return Node(node_id, "", NodeState.UNKNOWN, [], [], self.driver)
@@ -176,8 +191,12 @@ def faults(title: str, doing: str) -> Iterator[None]:
         raise _kind(status_of(error), message)(f"{title} said no while {doing}: {message}.") from error
 
 
+# What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits
+_FULL = ("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded")
+
+
 def _kind(status: int, message: str) -> type[CloudFault]:
-    if status == 507 or (status in (403, 413) and "quota" in message.lower()):
+    if status == 507 or (400 <= status < 600 and any(word in message.lower() for word in _FULL)):
         return CloudFull
     return CloudRefused if 400 <= status < 500 else CloudFault
 

@@ -172,12 +172,6 @@ class OpenStackCloud(LibcloudCloud):
             None if memory is None else memory / 1024,
         )
 
-    def attach_home(self, node_id: str, name: str, uid: int, path: str) -> None:
-        """Nova's volumes hold one machine's disk each, and homes are in several at once: the mirror brings them."""
-        raise CloudRefused(
-            f"{self.settings.title} keeps no homes.", hint="Homes come to machines of this cloud by the home mirror."
-        )
-
 
 def _driver(options: OpenStackOptions) -> Any:
     """Libcloud's driver; its own retries stay off, because they repeat a create whose answer was lost."""

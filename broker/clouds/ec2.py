@@ -1,0 +1,140 @@
+"""EC2: Amazon's, and others that speak its API.
+
+Proved against Moto's EC2 server (docs/clouds.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from libcloud.compute.base import Node
+from libcloud.compute.drivers.ec2 import EC2NetworkSubnet
+from libcloud.compute.providers import get_driver
+from libcloud.compute.types import NodeState, Provider
+
+from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase
+from broker.clouds.common import PHASES, LibcloudCloud, Options, options_of
+from broker.clouds.userdata import cloud_config, host_key
+from broker.errors import CloudRefused
+from broker.settings import CloudSettings
+
+TIMEOUT = 30.0  # seconds for each answer
+# The API's own words, some of which Libcloud does not know
+STATES: dict[str, NodePhase] = {"shutting-down": "deleting", "stopping": "failed", "stopped": "failed"}
+
+
+class Ec2Options(Options):
+    """Who we are, and where machines are put."""
+
+    access_key: str
+    secret_key: str
+    region: str
+    subnet: str
+    security_groups: str = ""
+    endpoint: str = ""
+
+
+class Ec2Cloud(LibcloudCloud):
+    """One account in one region."""
+
+    phases: ClassVar[dict[Any, NodePhase]] = {**PHASES, NodeState.UNKNOWN: "failed"}
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self.options = options_of(settings, Ec2Options)
+        super().__init__(settings, _driver(self.options))
+
+    def create(self, spec: BuildSpec) -> Node:
+        """Ask for the node, unless an earlier request made it; the client token holds off one that is under way."""
+        for made in self.tagged(REQUEST, spec.request_id):
+            if self.describe(made).state != "gone":
+                return made
+        options = self.options
+        groups = [group.strip() for group in options.security_groups.split(",") if group.strip()]
+        node: Node = self.driver.create_node(
+            name=spec.name,
+            size=self._size(spec.size_id),
+            image=self._image(spec.image_id),
+            ex_subnet=EC2NetworkSubnet(options.subnet, options.subnet, "available"),
+            ex_security_group_ids=groups or None,
+            ex_metadata=self.tags_for(spec),
+            ex_userdata=cloud_config(spec.ssh_ca),
+            ex_clienttoken=hashlib.sha256(spec.request_id.encode()).hexdigest(),
+            ex_terminate_on_shutdown=True,
+        )
+        return node
+
+    def _size(self, wanted: str) -> Any:
+        found = [size for size in self.driver.list_sizes() if size.id == wanted]
+        if not found:
+            raise CloudRefused(f"{self.settings.title} has no size {wanted}.", hint="Give an instance type: t3.large.")
+        return found[0]
+
+    def _image(self, wanted: str) -> Any:
+        """The image of this id, or the newest of our own of this name."""
+        by_id = wanted.startswith("ami-")
+        chosen = {"image-id": wanted} if by_id else {"name": wanted}
+        found = self.driver.list_images(ex_owner=None if by_id else "self", ex_filters=chosen)
+        if not found:
+            where = "It takes an AMI's id" if by_id else "Name one of the account's own, or give an AMI's id"
+            raise CloudRefused(f"{self.settings.title} has no image {wanted}.", hint=f"{where}.")
+        return max(found, key=lambda image: str(image.extra.get("creation_date", "")))
+
+    def tagged(self, key: str, value: str) -> list[Node]:
+        """The nodes with this tag, chosen by the cloud."""
+        nodes: list[Node] = self.driver.list_nodes(ex_filters={f"tag:{key}": value})
+        return nodes
+
+    def look_up(self, node_id: str) -> Node | None:
+        """The node."""
+        return next(iter(self.driver.list_nodes(ex_node_ids=[node_id])), None)
+
+    def is_unknown(self, error: Exception) -> bool:
+        """EC2 answers 400, and says which mistake in words."""
+        return "InvalidInstanceID" in str(error)
+
+    def describe(self, node: Node) -> CloudNode:
+        """The node, by EC2's own name of its state where Libcloud has none."""
+        seen = super().describe(node)
+        state = STATES.get(node.extra.get("status", ""), seen.state)
+        error = f"it is {node.extra['status']}" if state == "failed" else None
+        return CloudNode(seen.id, seen.name, state, seen.address, None, seen.tags, error)
+
+    def vouch(self, node: CloudNode) -> str | None:
+        """The host key that cloud-init wrote to the console, which EC2 shows some minutes after the start."""
+        with self.asking(f"reading the console of {node.name}"):
+            answer = self.driver.ex_get_console_output(self.named(node.id))
+        return host_key(answer["output"] or "")
+
+    def size_of(self, size: Any) -> CloudSize:
+        """Libcloud's own list of instance types; EC2 is not asked."""
+        has = size.extra
+        gpus = int(has["gpu"]) if str(has.get("gpu", "")).isdecimal() else 0
+        return CloudSize(size.id, size.id, int(has["vcpu"]), size.ram / 1024, float(size.disk or 0), gpus)
+
+    def sizes(self) -> Sequence[CloudSize]:
+        """The instance types whose cores are known."""
+        return [self.size_of(size) for size in self.driver.list_sizes() if str(size.extra.get("vcpu")).isdecimal()]
+
+    def images(self) -> Sequence[CloudImage]:
+        """The account's own images, and the one of the settings; of everybody's there are a hundred thousand."""
+        with self.asking("listing images"):
+            own = self.driver.list_images(ex_owner="self")
+            wanted = self.driver.list_images(ex_filters={"image-id": self.settings.image})
+        return [CloudImage(image.id, image.name) for image in (*own, *wanted)]
+
+
+def _driver(options: Ec2Options) -> Any:
+    endpoint = urlsplit(options.endpoint)
+    elsewhere = {"host": endpoint.hostname, "port": endpoint.port, "secure": endpoint.scheme == "https"}
+    driver: Any = get_driver(Provider.EC2)
+    return driver(
+        options.access_key,
+        options.secret_key,
+        region=options.region,
+        signature_version="4",
+        timeout=TIMEOUT,
+        **(elsewhere if options.endpoint else {}),
+    )

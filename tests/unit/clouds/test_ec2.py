@@ -1,0 +1,60 @@
+"""How EC2's states and refusals are read."""
+
+from __future__ import annotations
+
+import pytest
+from libcloud.common.exceptions import BaseHTTPError
+from libcloud.compute.base import Node
+from libcloud.compute.types import NodeState
+
+from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.common import faults
+from broker.clouds.ec2 import Ec2Cloud
+from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused
+from broker.settings import CloudSettings
+
+OPTIONS = {"access_key": "a", "secret_key": "s", "region": "eu-west-2", "subnet": "subnet-1"}
+
+
+def opened(**options: str) -> Cloud:
+    return open_cloud(
+        CloudSettings(name="aws", title="Amazon", driver="ec2", location="london", image="ami-1", options=options)
+    )
+
+
+@pytest.mark.parametrize(
+    ("libclouds", "status", "phase", "error"),
+    [
+        (NodeState.PENDING, "pending", "building", None),
+        (NodeState.RUNNING, "running", "running", None),
+        (NodeState.UNKNOWN, "shutting-down", "deleting", None),
+        (NodeState.UNKNOWN, "stopped", "failed", "it is stopped"),
+        (NodeState.TERMINATED, "terminated", "gone", None),
+    ],
+)
+def test_a_state_is_read_by_ec2s_own_name(libclouds: str, status: str, phase: str, error: str | None) -> None:
+    cloud = opened(**OPTIONS)
+    assert isinstance(cloud, Ec2Cloud)
+    seen = cloud.describe(Node("i-1", "n", libclouds, [], [], cloud.driver, extra={"status": status, "tags": {}}))
+    assert (seen.state, seen.error) == (phase, error)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (500, "InsufficientInstanceCapacity: none left", CloudFull),
+        (400, "InstanceLimitExceeded: 20", CloudFull),
+        (400, "VcpuLimitExceeded: 32", CloudFull),
+        (400, "InvalidParameterValue: subnet", CloudRefused),
+        (503, "RequestLimitExceeded: slower", CloudFault),
+    ],
+)
+def test_a_lack_of_room_is_told_from_other_refusals(status: int, said: str, kind: type[CloudFault]) -> None:
+    with pytest.raises(CloudFault) as caught, faults("Amazon", "building m1"):
+        raise BaseHTTPError(status, said)
+    assert type(caught.value) is kind
+
+
+def test_wrong_options_are_named() -> None:
+    with pytest.raises(BadSettings, match=r"clouds\.aws\.options\.subnet: Field required"):
+        opened(**{key: value for key, value in OPTIONS.items() if key != "subnet"})
