@@ -60,8 +60,8 @@ class LibcloudCloud:
         """The deployment's nodes."""
         with self.asking("listing machines"):
             nodes = [self.describe(node) for node in self.tagged(DEPLOYMENT, deployment)]
-        ours = {DEPLOYMENT: deployment, CLOUD: self.settings.name}
-        return [node for node in nodes if ours.items() <= node.tags.items()]
+        ours = [node for node in nodes if node.tags.get(DEPLOYMENT) == deployment]
+        return [node for node in ours if node.tags.get(CLOUD, self.settings.name) == self.settings.name]
 
     def find(self, node_id: str) -> CloudNode | None:
         """The node, or None."""

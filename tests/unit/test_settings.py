@@ -54,7 +54,11 @@ def test_a_good_file_is_read(config: Path) -> None:
         ("limit = 2", "limit = 0", ["pools.p", "limit must be at least target (1)"]),
         ('size = "small"', 'size = "huge"', ["pools.p.size = 'huge'", "no such size; there are small"]),
         ('cloud = "ral"', 'cloud = "mars"', ["pools.p.cloud = 'mars'", "no such cloud; there are ral"]),
-        ("beamdesk-local", "openstack", ["clouds.ral.driver = 'openstack'", "must be 'beamdesk-local'"]),
+        (
+            "beamdesk-local",
+            "vsphere",
+            ["clouds.ral.driver = 'vsphere'", "must be 'beamdesk-local', 'ec2' or 'openstack'"],
+        ),
         ('roles = ["light"]', "", ["environments.light.roles: is missing"]),
         ("[clouds.ral]", "[web]\nlisten = '8080'\n[clouds.ral]", ["web.listen = '8080'", "must match"]),
         ("[clouds.ral]", "[limits]\nsesions = 3\n[clouds.ral]", ["limits.sesions: no such key", "sessions_per_user"]),
