@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from typing import Any, ClassVar, TypeVar
 
@@ -43,7 +44,7 @@ class Options(BaseModel):
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class LibcloudCloud:
+class LibcloudCloud(ABC):
     """A cloud through its Libcloud driver."""
 
     phases: ClassVar[dict[Any, NodePhase]] = PHASES
@@ -83,9 +84,9 @@ class LibcloudCloud:
                 if not self.is_unknown(error):
                     raise
 
+    @abstractmethod
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, or find the one that an earlier request of this id made."""
-        raise NotImplementedError
 
     def tags_for(self, spec: BuildSpec) -> dict[str, str]:
         """The tags of a new node, this cloud's name among them: several clouds may share an account."""
@@ -100,9 +101,9 @@ class LibcloudCloud:
         """Whether this is the cloud's way to say that it knows no such node."""
         return status_of(error) == 404
 
+    @abstractmethod
     def look_up(self, node_id: str) -> Node | None:
         """The node of this id; None, or an error with HTTP's 404, where there is none."""
-        raise NotImplementedError
 
     def describe(self, node: Node) -> CloudNode:
         """The node as the broker sees it."""
@@ -134,9 +135,9 @@ class LibcloudCloud:
         with self.asking("listing sizes"):
             return [self.size_of(size) for size in self.driver.list_sizes()]
 
+    @abstractmethod
     def size_of(self, size: Any) -> CloudSize:
         """The size as the broker sees it."""
-        raise NotImplementedError
 
     def images(self) -> Sequence[CloudImage]:
         """What a node may run."""
@@ -157,11 +158,9 @@ class LibcloudCloud:
         """Libcloud wants a whole Node where only its id matters."""
         return Node(node_id, "", NodeState.UNKNOWN, [], [], self.driver)
 
-    @contextmanager
-    def asking(self, doing: str) -> Iterator[None]:
+    def asking(self, doing: str) -> AbstractContextManager[None]:
         """Turn what Libcloud and the network raise into errors that a person understands."""
-        with faults(self.settings.title, doing):
-            yield
+        return faults(self.settings.title, doing)
 
 
 def options_of(settings: CloudSettings, kind: type[OptionsT]) -> OptionsT:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -99,8 +100,7 @@ class Ec2Cloud(LibcloudCloud):
         """The node, by EC2's own name of its state where Libcloud has none."""
         seen = super().describe(node)
         state = STATES.get(node.extra.get("status", ""), seen.state)
-        error = f"it is {node.extra['status']}" if state == "failed" else None
-        return CloudNode(seen.id, seen.name, state, seen.address, None, seen.tags, error)
+        return replace(seen, state=state, error=f"it is {node.extra['status']}" if state == "failed" else None)
 
     def vouch(self, node: CloudNode) -> str | None:
         """The host key that cloud-init wrote to the console, which EC2 shows some minutes after the start."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from libcloud.compute.base import Node
@@ -129,7 +130,7 @@ class OpenStackCloud(LibcloudCloud):
         """The node; Nova goes on calling one active that it is removing."""
         seen = super().describe(node)
         if node.extra.get("task_state") == "deleting" and seen.state != "gone":
-            return CloudNode(seen.id, seen.name, "deleting", seen.address, None, seen.tags)
+            return replace(seen, state="deleting", error=None)
         return seen
 
     def tags_of(self, node: Node) -> dict[str, str]:
