@@ -19,6 +19,8 @@
     ├── TicketRefused          401 ticket-refused
     ├── CloudFault             502 cloud-fault
     │   ├── CloudRefused       502 cloud-refused
+    │   ├── CloudSignInRefused 502 cloud-sign-in-refused
+    │   ├── CloudBusy          503 cloud-busy
     │   ├── CloudFull          503 cloud-full
     │   └── CloudUnreachable   503 cloud-unreachable
     ├── MachineFault           502 machine-fault
@@ -148,21 +150,39 @@ class TicketRefused(BrokerError):
 
 
 class CloudFault(BrokerError):
-    """Raised when a cloud did not do what it was asked."""
+    """Raised when a cloud did not do what it was asked.
+
+    `transient` says that it is the cloud's own trouble and not this request's: the same request is made again later.
+    """
 
     status, code = 502, "cloud-fault"
+    transient = True
 
 
 class CloudRefused(CloudFault):
     """Raised when a cloud understood the request and said no."""
 
     code = "cloud-refused"
+    transient = False
+
+
+class CloudSignInRefused(CloudFault):
+    """Raised when a cloud does not know our credentials, or knows them no more."""
+
+    code = "cloud-sign-in-refused"
+
+
+class CloudBusy(CloudFault):
+    """Raised when a cloud wants fewer requests; `retry_after`, in seconds, is when it wants the next one."""
+
+    status, code = 503, "cloud-busy"
 
 
 class CloudFull(CloudFault):
     """Raised when a cloud has no room for another machine."""
 
     status, code = 503, "cloud-full"
+    transient = False
 
 
 class CloudUnreachable(CloudFault):

@@ -103,11 +103,14 @@ class PoolTimes(_Section):
     retry_first: float = Field(5, gt=0)
     retry_longest: float = Field(600, gt=0)
     degraded_after: int = Field(3, ge=1)
+    away_after: int = Field(3, ge=1)
+    room_every: float = Field(60, gt=0)
     keep_failed: float = Field(600, ge=0)
 
 
 class CloudSettings(_Section):
-    """One account at one provider in one location."""
+    """One account at one provider in one location; every call of it is given up after `timeout` seconds of silence,
+    and its machines are listed each `list_every` seconds (`times.list_every` where it does not say)."""
 
     name: Name
     title: str
@@ -115,6 +118,8 @@ class CloudSettings(_Section):
     location: str
     image: str
     concurrent_builds: int = Field(4, ge=1, le=1000)
+    timeout: float = Field(30, gt=0, le=600)
+    list_every: float | None = Field(None, gt=0, le=3600)
     options: dict[str, str] = {}
 
 

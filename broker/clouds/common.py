@@ -9,7 +9,7 @@ from http.client import HTTPException
 from typing import Any, ClassVar, TypeVar
 
 from libcloud.compute.base import Node
-from libcloud.compute.types import NodeState
+from libcloud.compute.types import InvalidCredsError, NodeState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker.clouds.adapter import (
@@ -23,7 +23,15 @@ from broker.clouds.adapter import (
     NodePhase,
     Room,
 )
-from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
+from broker.errors import (
+    BadSettings,
+    CloudBusy,
+    CloudFault,
+    CloudFull,
+    CloudRefused,
+    CloudSignInRefused,
+    CloudUnreachable,
+)
 from broker.settings import CloudSettings
 
 PHASES: dict[Any, NodePhase] = {
@@ -187,17 +195,34 @@ def faults(title: str, doing: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         message = getattr(error, "message", None) or str(error) or type(error).__name__
-        raise _kind(status_of(error), message)(f"{title} said no while {doing}: {message}.") from error
+        kind = CloudSignInRefused if isinstance(error, InvalidCredsError) else _kind(status_of(error), message)
+        raise kind(f"{title} said no while {doing}: {message}.", **_facts(error)) from error
 
 
 # What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits
 _FULL = ("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded")
+# EC2's codes where it wants fewer requests, and where it does not know who asks (a clock that is off among them)
+_BUSY = ("requestlimitexceeded",)
+_UNKNOWN_CALLER = ("authfailure", "invalidclienttokenid", "signaturedoesnotmatch", "requestexpired")
 
 
 def _kind(status: int, message: str) -> type[CloudFault]:
-    if status == 507 or (400 <= status < 600 and any(word in message.lower() for word in _FULL)):
+    said = message.lower()
+    if status == 507 or (400 <= status < 600 and any(word in said for word in _FULL)):
         return CloudFull
+    if status == 429 or any(word in said for word in _BUSY):
+        return CloudBusy
+    if status == 401 or any(word in said for word in _UNKNOWN_CALLER):
+        return CloudSignInRefused
     return CloudRefused if 400 <= status < 500 else CloudFault
+
+
+def _facts(error: Exception) -> dict[str, Any]:
+    """`retry_after`, where the cloud says when it wants to be asked again; Libcloud has made seconds of a date."""
+    try:
+        return {"retry_after": float((getattr(error, "headers", None) or {})["retry-after"])}
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def status_of(error: Exception) -> int:

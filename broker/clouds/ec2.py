@@ -22,7 +22,6 @@ from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
-TIMEOUT = 30.0  # seconds for each answer
 # The API's own words, some of which Libcloud does not know
 STATES: dict[str, NodePhase] = {"shutting-down": "deleting", "stopping": "failed", "stopped": "failed"}
 
@@ -45,7 +44,7 @@ class Ec2Cloud(LibcloudCloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         self.options = options_of(settings, Ec2Options)
-        super().__init__(settings, _driver(self.options))
+        super().__init__(settings, _driver(self.options, settings.timeout))
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, unless an earlier request made it; the client token holds off one that is under way."""
@@ -126,7 +125,7 @@ class Ec2Cloud(LibcloudCloud):
         return [CloudImage(image.id, image.name) for image in (*own, *wanted)]
 
 
-def _driver(options: Ec2Options) -> Any:
+def _driver(options: Ec2Options, timeout: float) -> Any:
     endpoint = urlsplit(options.endpoint)
     elsewhere = {"host": endpoint.hostname, "port": endpoint.port, "secure": endpoint.scheme == "https"}
     driver: Any = get_driver(Provider.EC2)
@@ -135,6 +134,6 @@ def _driver(options: Ec2Options) -> Any:
         options.secret_key,
         region=options.region,
         signature_version="4",
-        timeout=TIMEOUT,
+        timeout=timeout,
         **(elsewhere if options.endpoint else {}),
     )

@@ -21,7 +21,6 @@ from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
-TIMEOUT = 30.0  # seconds for each answer
 KEPT = 600.0  # seconds that sizes, images and networks are kept
 CONSOLE_LINES = 400
 _ALIAS = re.compile(r"^(?P<model>[^:,]+):(?P<count>\d+)")  # the first of pci_passthrough:alias
@@ -66,7 +65,7 @@ class OpenStackCloud(LibcloudCloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         self.options = options_of(settings, OpenStackOptions)
-        super().__init__(settings, _driver(self.options))
+        super().__init__(settings, _driver(self.options, settings.timeout))
         self._kept: dict[str, tuple[float, list[Any]]] = {}
 
     def create(self, spec: BuildSpec) -> Node:
@@ -174,7 +173,7 @@ class OpenStackCloud(LibcloudCloud):
         )
 
 
-def _driver(options: OpenStackOptions) -> Any:
+def _driver(options: OpenStackOptions, timeout: float) -> Any:
     """Libcloud's driver; its own retries stay off, because they repeat a create whose answer was lost."""
     by_credential = bool(options.application_credential_id)
     key = options.application_credential_id if by_credential else options.username
@@ -189,5 +188,5 @@ def _driver(options: OpenStackOptions) -> Any:
         ex_tenant_name=options.project or None,
         ex_domain_name=options.domain,
         ex_force_service_region=options.region or None,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )

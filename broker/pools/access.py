@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
@@ -11,9 +10,8 @@ from agents.protocol import Message
 from broker import events
 from broker.configuration import ssh
 from broker.configuration.ssh import SshTarget
-from broker.database import now
 from broker.errors import MachineUnreachable
-from broker.pools import sizing
+from broker.pools import breaker
 from broker.pools.models import Machine, Pool
 from broker.runtime import Runtime
 from broker.settings import Settings
@@ -45,8 +43,7 @@ def settle(db: Session, settings: Settings, pool_name: str, failure: str | None)
     was = pool.failures
     pool.failures = 0 if failure is None else was + 1
     pool.failure = failure
-    wait = sizing.backoff(pool.failures, first=settings.times.retry_first, longest=settings.times.retry_longest)
-    pool.retry_at = now() + timedelta(seconds=wait) if failure is not None else None
+    pool.retry_at = breaker.again_at(settings.times, pool.failures) if failure is not None else None
     if pool.failures == settings.times.degraded_after:
         events.record(db, "pool:degraded", pool_name, failure=failure, failures=pool.failures)
     elif failure is None and was >= settings.times.degraded_after:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from broker import work
 from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
 from broker.configuration import ca, playbook
 from broker.database import now
-from broker.errors import BrokerError, CloudFull, ProbeFailed, WrongState
+from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, ProbeFailed, WrongState
+from broker.pools import standing
 from broker.pools.access import settle, target
 from broker.pools.models import BuildTime, Machine, MachineState, move
 from broker.pools.probe import probe
+from broker.pools.reconcile import machine_of
 from broker.runtime import Runtime, current
 
 log = structlog.get_logger()
@@ -43,10 +44,25 @@ def _job(work_on: Callable[[Runtime, Machine], None]) -> Callable[[int, int], No
             except WrongState as error:
                 log.info("machine.work.overtaken", machine=machine_id, why=error.message)
             except Exception as error:
+                if isinstance(error, CloudFault) and error.transient:
+                    _ask_later(runtime, machine, error)
+                    return
                 log.exception("machine.work.failed", machine=machine_id, work=work_on.__name__)
                 give_up(runtime, machine_id, attempt, error)
 
     return run
+
+
+def _ask_later(runtime: Runtime, machine: Machine, error: CloudFault | None = None) -> None:
+    """The cloud did not do it, or not yet: the machine stays as it is, and its cloud is asked again."""
+    with runtime.database.transaction() as db:
+        row = db.get_one(Machine, machine.id)
+        if row.attempt != machine.attempt:
+            return
+        standing.postpone(db, runtime.settings.times, row, error)
+    if error is not None:
+        log.warning("machine.work.postponed", machine=machine.id, tries=row.tries, error=error.message)
+        standing.note_fault(runtime, machine.cloud, error)
 
 
 def _load(runtime: Runtime, machine_id: int) -> Machine:
@@ -56,7 +72,13 @@ def _load(runtime: Runtime, machine_id: int) -> Machine:
 
 def cloud_of(runtime: Runtime, machine: Machine) -> Cloud:
     """The cloud that the machine lives in."""
-    return open_cloud(runtime.settings.clouds[machine.cloud])
+    known = runtime.settings.clouds.get(machine.cloud)
+    if known is None:
+        raise CloudRefused(
+            f"clouds.{machine.cloud} is no longer in the settings.",
+            hint="Put it back until its machines are gone: drain a cloud before you remove it.",
+        )
+    return open_cloud(known)
 
 
 def tags(runtime: Runtime, machine: Machine) -> dict[str, str]:
@@ -130,6 +152,7 @@ def destroy_machine(runtime: Runtime, machine: Machine) -> None:
         cloud.destroy(machine.node_id)
         node = cloud.find(machine.node_id)
         if node is not None and node.state != "gone":
+            _ask_later(runtime, machine)
             return
         with runtime.database.transaction() as db:
             move(db, machine, M.DELETED, reason="gone from the cloud")
@@ -153,6 +176,16 @@ def give_up(runtime: Runtime, machine_id: int, attempt: int, error: Exception) -
             move(db, machine, M.DELETING, reason="the cloud had no room for it")
 
 
-def due(probed: Machine, every: float) -> bool:
-    """Whether a vacant machine should be looked at again."""
-    return probed.probed_at is None or probed.probed_at + timedelta(seconds=every) < now()
+def remove_orphan(cloud: str, node_id: str) -> None:
+    """Remove a node of ours that no live machine claims; looked at once more, because somebody may claim it by now."""
+    runtime = current()
+    settings = runtime.settings
+    found = open_cloud(settings.clouds[cloud])
+    node = found.find(node_id)
+    if node is None or node.tags.get(DEPLOYMENT) != settings.deployment:
+        return
+    id_ = machine_of(node)
+    with runtime.database.reading() as db:
+        machine = db.get(Machine, id_) if id_ is not None else None
+    if machine is None or machine.state == M.DELETED or machine.node_id not in (None, node_id):
+        found.destroy(node_id)

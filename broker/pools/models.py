@@ -68,6 +68,8 @@ class Machine(Base):
     evidence: Mapped[str | None] = mapped_column(String(255))
     attempt: Mapped[int] = mapped_column(default=0)  # fences the work on this machine: a stale job finds another number
     work_until: Mapped[datetime | None]  # until then somebody is at work on it, and renews this while alive
+    tries: Mapped[int] = mapped_column(default=0)  # how often its cloud was asked in vain for what its state needs
+    due_at: Mapped[datetime | None]  # its cloud is not asked again before then
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ class Machine(Base):
 
 
 class PoolMode(StrEnum):
-    """What an administrator wants of a pool."""
+    """What an administrator wants of a pool, or of a cloud and all its pools."""
 
     SERVING = "serving"
     DRAINING = "draining"  # gives no machine any more and lets its vacant ones go
@@ -94,6 +96,25 @@ class Pool(Base):
     failures: Mapped[int] = mapped_column(default=0)  # in a row; a vacant machine sets it to 0
     failure: Mapped[str | None] = mapped_column(Text)
     retry_at: Mapped[datetime | None]
+
+
+class CloudStanding(Base):
+    """What is known of a configured cloud beyond the settings: an administrator's wish, its faults, and its room.
+
+    Every process of the deployment reads and writes it: so the whole deployment leaves a cloud in peace that wants it.
+    """
+
+    __tablename__ = "clouds"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    mode: Mapped[PoolMode] = mapped_column(String(16), default=PoolMode.SERVING)
+    faults: Mapped[int] = mapped_column(default=0)  # in a row; a list that came whole sets it to 0
+    fault: Mapped[str | None] = mapped_column(Text)
+    fault_at: Mapped[datetime | None]  # of the first in this row
+    retry_at: Mapped[datetime | None]  # it is not asked for anything before then
+    room_nodes: Mapped[int | None]  # what its quota leaves; None where it sets no limit, or does not say
+    room_cores: Mapped[int | None]
+    room_memory_gb: Mapped[float | None]
 
 
 class BuildTime(Base):
@@ -126,7 +147,15 @@ def move(
     moved = db.execute(
         update(Machine)
         .where(Machine.id == machine.id, Machine.state == before, Machine.attempt == machine.attempt)
-        .values(state=after, changed_at=now(), work_until=None, attempt=Machine.attempt + 1, **values)
+        .values(
+            state=after,
+            changed_at=now(),
+            work_until=None,
+            attempt=Machine.attempt + 1,
+            tries=0,
+            due_at=None,
+            **values,
+        )
         .execution_options(synchronize_session=False)
     )
     if moved.rowcount != 1:  # type: ignore[attr-defined]

@@ -18,8 +18,9 @@ from broker.database import now
 from broker.errors import NotFound
 from broker.events import Event
 from broker.jobs import QUEUES
-from broker.pools import sizing, stock
-from broker.pools.models import COMING, LIVE, Machine, MachineState, Pool, PoolMode
+from broker.pools import sizing, standing, stock
+from broker.pools.breaker import Breaker, breaker
+from broker.pools.models import COMING, LIVE, CloudStanding, Machine, MachineState, Pool, PoolMode
 from broker.pools.sizing import Counts
 from broker.settings import CloudSettings, PoolSettings, Settings
 
@@ -79,13 +80,28 @@ class MachineCard:
 
 @dataclass(frozen=True)
 class CloudCard:
-    """One cloud and how much of its limits is used; `failure` is the last one of any of its pools."""
+    """One cloud, how it stands, and how much of its limits is used.
+
+    `breaker` is how the broker treats it; `fault` is why, since `fault_at`, asked again at `retry_at`. What is left of
+    its quota is None where it sets no limit, or does not say. `failure` is the last one of any of its pools.
+    """
 
     name: str
     title: str
     location: str
     driver: str
+    mode: PoolMode
+    breaker: Breaker
+    faults: int
+    fault: str | None
+    fault_at: datetime | None
+    retry_at: datetime | None
+    room_nodes: int | None
+    room_cores: int | None
+    room_memory_gb: float | None
     machines: int
+    vacant: int
+    acquired: int
     building: int
     concurrent_builds: int
     limit: int
@@ -227,13 +243,19 @@ def _since(begin: datetime, moment: datetime) -> float:
 
 def clouds(db: Session, settings: Settings) -> list[CloudCard]:
     """All clouds, from what the database knows: no cloud is asked."""
-    held, wishes = stock.counts(db, settings.pools), stock.wishes_of_administrators(db)
-    return [_cloud(settings, cloud, held, wishes) for cloud in settings.clouds.values()]
+    held, wishes = stock.counts_by_cloud(db), stock.wishes_of_administrators(db)
+    rows = standing.rows_by_name(db)
+    return [_cloud(settings, cloud, held[name], wishes, rows.get(name)) for name, cloud in settings.clouds.items()]
 
 
 def _cloud(
-    settings: Settings, cloud: CloudSettings, held: Mapping[str, Mapping[M, int]], wishes: Mapping[str, Pool]
+    settings: Settings,
+    cloud: CloudSettings,
+    held: Mapping[M, int],
+    wishes: Mapping[str, Pool],
+    row: CloudStanding | None,
 ) -> CloudCard:
+    row = row or CloudStanding(name=cloud.name, mode=PoolMode.SERVING, faults=0)
     mine = [pool for pool in settings.pools.values() if pool.cloud == cloud.name]
     failures = [wish.failure for pool in mine if (wish := wishes.get(pool.name)) and wish.failure]
     return CloudCard(
@@ -241,8 +263,19 @@ def _cloud(
         title=cloud.title,
         location=cloud.location,
         driver=cloud.driver,
-        machines=sum(sum(held[pool.name].values()) for pool in mine),
-        building=sum(held[pool.name].get(state, 0) for pool in mine for state in COMING),
+        mode=PoolMode(row.mode),
+        breaker=breaker(row.faults, row.retry_at, now(), away_after=settings.times.away_after),
+        faults=row.faults,
+        fault=row.fault,
+        fault_at=row.fault_at,
+        retry_at=row.retry_at,
+        room_nodes=row.room_nodes,
+        room_cores=row.room_cores,
+        room_memory_gb=row.room_memory_gb,
+        machines=sum(held.values()),
+        vacant=held.get(M.VACANT, 0),
+        acquired=held.get(M.ACQUIRED, 0),
+        building=sum(held.get(state, 0) for state in COMING),
         concurrent_builds=cloud.concurrent_builds,
         limit=sum(stock.target_and_limit(pool, wishes.get(pool.name))[1] for pool in mine),
         failure=failures[-1] if failures else None,

@@ -6,7 +6,7 @@ that died before it wrote the answer down, is recognised. A node without our tag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -101,9 +101,14 @@ def _without_node(row: Row, missing: int, build_timeout: float) -> Step | None:
 
 
 def orphans(
-    nodes: Sequence[CloudNode], live: frozenset[int], memory: Memory, *, moment: float, grace: float
+    nodes: Sequence[CloudNode], live: Mapping[int, str | None], memory: Memory, *, moment: float, grace: float
 ) -> list[CloudNode]:
-    """Nodes of ours that no live machine claims, unknown for the whole `grace` (seconds) and in two passes at least."""
-    strangers = [n for n in nodes if n.state in ("building", "running", "failed") and machine_of(n) not in live]
+    """Nodes of ours that no live machine claims, unknown for the whole `grace` (seconds) and in two passes at least.
+
+    `live` has the live machines, each with the node that it claims: another one that says it is this machine was
+    built twice. One without a node yet may claim any.
+    """
+    there = [node for node in nodes if node.state in ("building", "running", "failed")]
+    strangers = [node for node in there if live.get(machine_of(node) or 0, "none") not in (None, node.id)]
     memory.unknown = {node.id: memory.unknown.get(node.id, moment) for node in strangers}
     return [n for n in strangers if moment - memory.unknown[n.id] >= grace and memory.unknown[n.id] < moment]

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.errors import InvalidRequest, NotFound, WrongState
 from broker.identity.service import Person
-from broker.pools import access, stock
+from broker.pools import access, standing, stock
 from broker.pools.models import COMING, Machine, MachineState, PoolMode, move
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
@@ -41,6 +41,16 @@ def drain(runtime: Runtime, person: Person, name: str) -> None:
 def resume(runtime: Runtime, person: Person, name: str) -> None:
     """Let the pool serve again, and build at once where it was waiting after a failure."""
     _set_mode(runtime, person, name, PoolMode.SERVING, "pool:resume")
+
+
+def drain_cloud(runtime: Runtime, person: Person, name: str) -> None:
+    """Drain all pools of the cloud; other clouds keep as many machines vacant in its place, where they may."""
+    _set_cloud_mode(runtime, person, name, PoolMode.DRAINING, "cloud:drain")
+
+
+def resume_cloud(runtime: Runtime, person: Person, name: str) -> None:
+    """Let the cloud serve again, and ask it at once where it was left alone after a fault."""
+    _set_cloud_mode(runtime, person, name, PoolMode.SERVING, "cloud:resume")
 
 
 def retire(runtime: Runtime, person: Person, machine_id: int) -> Machine:
@@ -80,6 +90,19 @@ def _set_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode, actio
     _configured(runtime.settings, name)
     with runtime.database.transaction() as db:
         row = access.row(db, name)
+        if mode is PoolMode.SERVING:
+            row.retry_at = None
+        before, row.mode = row.mode, mode
+        events.record(db, action, name, actor=person.name, before=before)
+
+
+def _set_cloud_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode, action: str) -> None:
+    person.must_be_admin()
+    clouds = runtime.settings.clouds
+    if name not in clouds:
+        raise NotFound(f"There is no cloud {name[:40]!r}.", hint=f"There are: {', '.join(clouds) or 'none'}.")
+    with runtime.database.transaction() as db:
+        row = standing.row(db, name)
         if mode is PoolMode.SERVING:
             row.retry_at = None
         before, row.mode = row.mode, mode

@@ -46,11 +46,6 @@ def plan(counts: Counts, *, target: int, limit: int, batch: int) -> Plan:
     return Plan(build, remove, _reason(short, room, build, remove, counts, target))
 
 
-def backoff(failures: int, *, first: float, longest: float) -> float:
-    """Seconds to wait before the next build after so many failures in a row; doubles each time."""
-    return min(longest, first * 2 ** max(0, min(failures, 30) - 1)) if failures else 0.0
-
-
 def _reason(short: int, room: int, build: int, remove: int, counts: Counts, target: int) -> str:
     goal = f"target {target}" + (f" and {counts.queued} waiting" if counts.queued else "")
     have = f"{counts.vacant} vacant, {counts.coming} coming"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import case, func, select, update
@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.database import now
+from broker.pools import takeover
 from broker.pools.allocation import Offer
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
 from broker.pools.sizing import Counts
+from broker.pools.standing import Standing, standings
+from broker.pools.takeover import Share
 from broker.settings import PoolSettings, Settings
 
 M = MachineState
@@ -30,6 +33,15 @@ def counts(db: Session, pools: Iterable[str]) -> dict[str, Counter[MachineState]
     )
     for pool, state, number in rows:
         found[pool][MachineState(state)] = number
+    return found
+
+
+def counts_by_cloud(db: Session) -> defaultdict[str, Counter[MachineState]]:
+    """For each cloud that has any, how many live machines it has in each state."""
+    found: defaultdict[str, Counter[MachineState]] = defaultdict(Counter)
+    live = select(Machine.cloud, Machine.state, func.count()).where(Machine.state.in_(LIVE))
+    for cloud, state, number in db.execute(live.group_by(Machine.cloud, Machine.state)):
+        found[cloud][MachineState(state)] = number
     return found
 
 
@@ -54,17 +66,62 @@ def target_and_limit(settings: PoolSettings, pool: Pool | None) -> tuple[int, in
     """What the pool is kept at: an administrator's figures, or the settings'; nothing while it drains."""
     limit = settings.limit if pool is None or pool.limit is None else pool.limit
     target = settings.target if pool is None or pool.target is None else pool.target
-    return (0 if pool is not None and pool.mode == PoolMode.DRAINING else min(target, limit)), limit
+    return (min(target, limit) if is_serving(pool) else 0), limit
+
+
+def is_serving(pool: Pool | None) -> bool:
+    """Whether an administrator lets the pool serve."""
+    return pool is None or pool.mode == PoolMode.SERVING
+
+
+def free_builds(
+    settings: Settings, held: Mapping[str, Mapping[MachineState, int]], clouds: Mapping[str, Standing]
+) -> dict[str, int]:
+    """How many machines each cloud may be asked for now: within its settings, and within what its quota leaves."""
+    free = {name: cloud.concurrent_builds for name, cloud in settings.clouds.items()}
+    for pool in settings.pools.values():
+        free[pool.cloud] -= sum(held[pool.name].get(state, 0) for state in COMING)
+    for name, standing in clouds.items():
+        if standing.room.nodes is not None:
+            free[name] = min(free[name], standing.room.nodes)
+    return {name: max(0, number) for name, number in free.items()}
+
+
+def taken_over(
+    settings: Settings,
+    held: Mapping[str, Mapping[MachineState, int]],
+    wishes: Mapping[str, Pool],
+    clouds: Mapping[str, Standing],
+) -> dict[str, int]:
+    """How many machines more each pool keeps vacant in place of pools whose cloud is away or drained."""
+    shares = []
+    for pool in settings.pools.values():
+        target, limit = target_and_limit(pool, wishes.get(pool.name))
+        size, mine = settings.sizes[pool.size], held[pool.name]
+        vacant = mine.get(M.VACANT, 0) if not clouds[pool.cloud].draining else 0
+        shares.append(
+            Share(
+                pool=pool.name,
+                environment=pool.environment,
+                size=(size.gpus, size.cores, size.memory_gb),
+                serving=clouds[pool.cloud].in_service and is_serving(wishes.get(pool.name)),
+                missing=max(0, target - vacant),
+                room=limit - target - mine.get(M.ACQUIRED, 0),
+            )
+        )
+    return takeover.taken_over(shares)
 
 
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
     """Every pool of `environment` (or all) as it stands now."""
     pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
-    held, wishes = counts(db, (p.name for p in pools)), wishes_of_administrators(db)
-    return [_offer(settings, pool, held[pool.name], wishes.get(pool.name)) for pool in pools]
+    held, wishes, clouds = counts(db, (p.name for p in pools)), wishes_of_administrators(db), standings(db, settings)
+    return [_offer(settings, pool, held[pool.name], wishes.get(pool.name), clouds[pool.cloud]) for pool in pools]
 
 
-def _offer(settings: Settings, pool: PoolSettings, held: Mapping[MachineState, int], wish: Pool | None) -> Offer:
+def _offer(
+    settings: Settings, pool: PoolSettings, held: Mapping[MachineState, int], wish: Pool | None, standing: Standing
+) -> Offer:
     size, cloud = settings.sizes[pool.size], settings.clouds[pool.cloud]
     _, limit = target_and_limit(pool, wish)
     return Offer(
@@ -77,9 +134,9 @@ def _offer(settings: Settings, pool: PoolSettings, held: Mapping[MachineState, i
         gpus=size.gpus,
         vacant=held.get(M.VACANT, 0),
         coming=sum(held.get(state, 0) for state in COMING),
-        room=max(0, limit - sum(held.values())),
+        room=max(0, limit - sum(held.values())) if standing.in_service else 0,
         limit=limit,
-        serving=wish is None or wish.mode == PoolMode.SERVING,
+        serving=is_serving(wish) and not standing.draining,
     )
 
 

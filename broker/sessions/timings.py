@@ -10,7 +10,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from broker.database import Database
-from broker.pools import stock
+from broker.pools import figures, stock
 from broker.pools.models import MachineState
 from broker.sessions.models import LIVE, STAGES, LaunchMark, UserSession
 from broker.settings import Settings
@@ -98,6 +98,7 @@ class Figures:
         """All figures at one moment."""
         with self._database.reading() as db:
             yield from self._pools(db)
+            yield from figures.clouds(db, self._settings)
             yield self._sessions(db)
             yield _launches(db)
 

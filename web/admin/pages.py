@@ -69,7 +69,11 @@ def _times(db: Session) -> dict[str, Any]:
 
 
 def _work(db: Session) -> dict[str, Any]:
-    return {"workforce": pools.workforce(site().runtime.redis), "clouds": pools.clouds(db, site().settings)}
+    return {"workforce": pools.workforce(site().runtime.redis)}
+
+
+def _clouds(db: Session) -> dict[str, Any]:
+    return {"clouds": pools.clouds(db, site().settings)}
 
 
 def _events(db: Session) -> dict[str, Any]:
@@ -79,6 +83,7 @@ def _events(db: Session) -> dict[str, Any]:
 PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "summary": _summary,
     "pools": _pools,
+    "clouds": _clouds,
     "queue": _queue,
     "sessions": _sessions,
     "machines": _machines,

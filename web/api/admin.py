@@ -6,14 +6,13 @@ from apiflask import APIBlueprint
 
 from broker.events import Event
 from broker.pools import overview as pools
-from broker.pools.overview import CloudCard, Workforce
+from broker.pools.overview import Workforce
 from broker.sessions import overview as sessions
 from broker.sessions import timings
 from broker.sessions.models import LIVE, SessionState, UserSession
 from broker.sessions.overview import Card, Summary
 from broker.sessions.timings import LaunchTimes
 from web.api.schemas import (
-    CloudOut,
     EventOut,
     EventsQuery,
     LaunchTimesOut,
@@ -62,14 +61,6 @@ def queue() -> list[Card]:
 def workers() -> Workforce:
     """Workers and the queues of jobs"""
     return pools.workforce(site().runtime.redis)
-
-
-@blueprint.get("/clouds")
-@blueprint.output(many(CloudOut))
-def clouds() -> list[CloudCard]:
-    """The clouds, as far as the database knows"""
-    with site().runtime.database.reading() as db:
-        return pools.clouds(db, site().settings)
 
 
 @blueprint.get("/events")

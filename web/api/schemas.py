@@ -360,13 +360,28 @@ class LaunchTimesOut(Given):
 
 
 class CloudOut(Given):
-    """One cloud and how much of its limits is used."""
+    """One cloud, how it stands, and how much of its limits is used.
+
+    `breaker` is open while the cloud is away and asked for nothing; `room_*` is what its quota leaves, null where it
+    sets no limit or does not say.
+    """
 
     name: str
     title: str
     location: str
     driver: str
+    mode: Literal["serving", "draining"]
+    breaker: Literal["closed", "open", "half-open"]
+    faults: int
+    fault: str | None
+    fault_at: Moment | None
+    retry_at: Moment | None
+    room_nodes: int | None
+    room_cores: int | None
+    room_memory_gb: float | None
     machines: int
+    vacant: int
+    acquired: int
     building: int
     concurrent_builds: int
     limit: int

@@ -25,6 +25,14 @@ addActions({
     const sure = await ask({ title: `Let ${pool} serve?`, text: "It gives out machines, and what it lacks is built at once.", yes: "Resume" });
     if (sure) await done(`/pools/${pool}/resume`, `${pool} serves.`);
   },
+  "drain-cloud": async ({ dataset: { cloud, title } }) => {
+    const sure = await ask({ title: `Drain ${title}?`, text: "None of its pools gives out a machine any more, and their vacant ones are removed. Running desktops go on; other clouds keep more machines ready in its place, where their pools' limits allow.", yes: "Drain it", danger: true });
+    if (sure) await done(`/clouds/${cloud}/drain`, `${title} is draining.`);
+  },
+  "resume-cloud": async ({ dataset: { cloud, title } }) => {
+    const sure = await ask({ title: `Use ${title}?`, text: "It is asked at once, and its pools build what they lack.", yes: "Use it" });
+    if (sure) await done(`/clouds/${cloud}/resume`, `${title} is asked again.`);
+  },
   retire: async ({ dataset: { machine, name } }) => {
     const sure = await ask({ title: `Retire ${name}?`, text: "The machine is removed; its pool makes another one if it needs it.", yes: "Retire it", danger: true });
     if (sure) await done(`/machines/${machine}/retire`, `${name} is being removed.`);
@@ -112,6 +120,11 @@ function tick() {
   for (const element of document.querySelectorAll("[data-since]")) {
     const seconds = (Date.now() - Date.parse(element.dataset.since)) / 1000;
     const text = seconds < 5 ? "just now" : `${duration(seconds)} ago`;
+    if (element.textContent !== text) element.textContent = text;
+  }
+  for (const element of document.querySelectorAll("[data-in]")) {
+    const seconds = (Date.parse(element.dataset.in) - Date.now()) / 1000;
+    const text = seconds > 1 ? `in ${duration(seconds)}` : "now";
     if (element.textContent !== text) element.textContent = text;
   }
   const state = document.getElementById("live-state");

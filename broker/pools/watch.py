@@ -1,0 +1,135 @@
+"""Asks the clouds what they have, each in a thread of its own: one that is slow or silent holds nobody up."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import structlog
+
+from broker.clouds.adapter import Cloud, CloudNode, Room, open_cloud
+from broker.errors import BrokerError, CloudFault
+from broker.runtime import Runtime
+
+log = structlog.get_logger()
+
+LONGEST = 300.0  # seconds: a list that takes longer (an answer that comes byte by byte) is given up
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to find out: our nodes, the host keys of `arriving` ones that run, and the room, where that is due."""
+
+    arriving: frozenset[str]
+    room: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a cloud answered: its nodes of ours, or the fault; its room where it was asked for and known."""
+
+    cloud: str
+    nodes: list[CloudNode] | None = None
+    room: Room | None = None
+    fault: CloudFault | None = None
+
+
+class Watch:
+    """All clouds' threads. Each cloud is asked once at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._threads: dict[str, _Watcher] = {}
+        self._answers: queue.SimpleQueue[tuple[_Watcher, Seen]] = queue.SimpleQueue()
+
+    def is_free(self, name: str) -> bool:
+        """Whether the cloud has answered what it was asked before."""
+        return name not in self._threads or self._threads[name].began is None
+
+    def ask(self, name: str, question: Question) -> None:
+        """Ask the cloud; its answer is among `answers()` some time later."""
+        if name not in self._threads:
+            self._threads[name] = _Watcher(self._runtime, name, self._answers)
+        self._threads[name].ask(question)
+
+    def answers(self, patience: float) -> Iterator[Seen]:
+        """What came since. Waits, `patience` seconds in all, for clouds that answered quicker than that last time."""
+        deadline = time.monotonic() + patience
+        while any(watcher.began is not None and watcher.took < patience for watcher in self._threads.values()):
+            try:
+                watcher, seen = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            yield from self._of(watcher, seen)
+        while not self._answers.empty():
+            yield from self._of(*self._answers.get())
+        yield from self._given_up()
+
+    def _of(self, watcher: _Watcher, seen: Seen) -> Iterator[Seen]:
+        """The answer, unless it was given up long ago."""
+        if self._threads.get(seen.cloud) is watcher:
+            watcher.took, watcher.began = time.monotonic() - (watcher.began or 0.0), None
+            yield seen
+
+    def _given_up(self) -> Iterator[Seen]:
+        for name, watcher in list(self._threads.items()):
+            if watcher.began is not None and time.monotonic() - watcher.began > LONGEST:
+                del self._threads[name]  # the thread ends when its answer comes at last, or with us
+                yield Seen(name, fault=CloudFault(f"{name} did not finish its list of machines in {LONGEST:.0f} s."))
+
+
+class _Watcher(threading.Thread):
+    """One cloud's thread; `began` is when it was asked what it has not answered yet, `took` the last answer's time."""
+
+    def __init__(self, runtime: Runtime, name: str, answers: queue.SimpleQueue[tuple[_Watcher, Seen]]) -> None:
+        super().__init__(name=f"cloud-{name}", daemon=True)
+        self._runtime, self._cloud, self._answers = runtime, name, answers
+        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self.began: float | None = None
+        self.took = 0.0
+        self.start()
+
+    def ask(self, question: Question) -> None:
+        self.began = time.monotonic()
+        self._questions.put(question)
+
+    def run(self) -> None:
+        while True:
+            self._answers.put((self, self._look(self._questions.get())))
+
+    def _look(self, question: Question) -> Seen:
+        settings = self._runtime.settings
+        try:
+            cloud = open_cloud(settings.clouds[self._cloud])
+            nodes = [_vouched(cloud, node, question) for node in cloud.list_ours(settings.deployment)]
+            return Seen(self._cloud, nodes, _room(cloud) if question.room else None)
+        except CloudFault as error:
+            return Seen(self._cloud, fault=error)
+        except BrokerError as error:
+            return Seen(self._cloud, fault=CloudFault(error.message, hint=error.hint))
+        except Exception as error:
+            log.exception("cloud.look.failed", cloud=self._cloud)
+            return Seen(self._cloud, fault=CloudFault(f"{type(error).__name__}: {error}"))
+
+
+def _vouched(cloud: Cloud, node: CloudNode, question: Question) -> CloudNode:
+    """The node with its host key, where its cloud keeps that elsewhere than in the list; without it next time again."""
+    if node.state != "running" or node.host_key is not None or node.id not in question.arriving:
+        return node
+    try:
+        return replace(node, host_key=cloud.vouch(node))
+    except CloudFault as error:
+        log.warning("cloud.vouch.failed", node=node.id, error=error.message)
+        return node
+
+
+def _room(cloud: Cloud) -> Room | None:
+    """A cloud that lists its machines is there, whether it says its room or not."""
+    try:
+        return cloud.room()
+    except CloudFault as error:
+        log.warning("cloud.room.unknown", error=error.message)
+        return None
