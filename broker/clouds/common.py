@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from typing import Any, ClassVar, TypeVar
 
+import requests
 from libcloud.compute.base import Node
 from libcloud.compute.types import InvalidCredsError, NodeState
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -191,12 +193,20 @@ def faults(title: str, doing: str) -> Iterator[None]:
         raise
     except (OSError, HTTPException) as error:
         raise CloudUnreachable(
-            f"{title} did not answer while {doing}: {error}.", hint="It is asked again in a moment."
+            f"{title} did not answer while {doing}: {_reason(error)}.", hint="It is asked again in a moment."
         ) from error
     except Exception as error:
         message = getattr(error, "message", None) or str(error) or type(error).__name__
         kind = CloudSignInRefused if isinstance(error, InvalidCredsError) else _kind(status_of(error), message)
         raise kind(f"{title} said no while {doing}: {message}.", **_facts(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the network said, without the layers that wrap it."""
+    if isinstance(error, TimeoutError | requests.Timeout):
+        return "no answer in time"
+    found = re.search(r"\[Errno -?\d+\] ([^'\")(]+)", str(error))
+    return found[1] if found else str(error) or type(error).__name__
 
 
 # What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits

@@ -69,6 +69,11 @@ def target_and_limit(settings: PoolSettings, pool: Pool | None) -> tuple[int, in
     return (min(target, limit) if is_serving(pool) else 0), limit
 
 
+def is_sound(settings: Settings, pool: Pool | None) -> bool:
+    """Whether the pool serves, and did not fail again and again."""
+    return is_serving(pool) and (pool is None or pool.failures < settings.times.degraded_after)
+
+
 def is_serving(pool: Pool | None) -> bool:
     """Whether an administrator lets the pool serve."""
     return pool is None or pool.mode == PoolMode.SERVING
@@ -104,7 +109,7 @@ def taken_over(
                 pool=pool.name,
                 environment=pool.environment,
                 size=(size.gpus, size.cores, size.memory_gb),
-                serving=clouds[pool.cloud].in_service and is_serving(wishes.get(pool.name)),
+                serving=clouds[pool.cloud].in_service and is_sound(settings, wishes.get(pool.name)),
                 missing=max(0, target - vacant),
                 room=limit - target - mine.get(M.ACQUIRED, 0),
             )

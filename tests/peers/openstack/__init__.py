@@ -94,7 +94,7 @@ def _make_ready(places: Places, processes: Mapping[str, subprocess.Popen[bytes]]
     }
     until(partial(_answers, "keystone", places, processes), "keystone to answer", 180)
     with httpx2.Client(timeout=60) as client:
-        seed.sign_in(client, places)
+        seed.sign_in(client, places.url("keystone"))
         seed.seed_catalogue(client, places)
         for name, seed_service in seeds.items():
             until(partial(_answers, name, places, processes), f"{name} to answer", 180)
@@ -115,3 +115,16 @@ def _answers(name: str, places: Places, processes: Mapping[str, subprocess.Popen
 def _has_host(client: httpx2.Client, places: Places) -> bool:
     hypervisors = client.get(f"{places.url('nova')}/v2.1/os-hypervisors").raise_for_status().json()["hypervisors"]
     return any(one["state"] == "up" for one in hypervisors)
+
+
+def add_region(cloud: Mapping[str, str], name: str, compute_url: str) -> None:
+    """A second region of the cloud with these options, whose Nova is reached at another address."""
+    keystone = f"{cloud['auth_url'].removesuffix('/v3')}/v3"
+    with httpx2.Client(timeout=60) as client:
+        seed.sign_in(client, cloud["auth_url"].removesuffix("/v3"))
+        services = {each["id"]: each["type"] for each in client.get(f"{keystone}/services").json()["services"]}
+        known = client.get(f"{keystone}/endpoints").raise_for_status().json()["endpoints"]
+        for each in [one for one in known if one["region"] == REGION]:
+            url = compute_url if services[each["service_id"]] == "compute" else each["url"]
+            wish = {"service_id": each["service_id"], "interface": "public", "url": url, "region": name}
+            client.post(f"{keystone}/endpoints", json={"endpoint": wish}).raise_for_status()

@@ -13,13 +13,13 @@ FLAVOURS = {"m1.tiny": (512, 1, 1), "m1.small": (2048, 1, 10), "m1.large": (8192
 TYPES = {"placement": "placement", "glance": "image", "neutron": "network", "nova": "compute"}
 
 
-def sign_in(client: httpx2.Client, places: Places) -> None:
+def sign_in(client: httpx2.Client, keystone: str) -> None:
     """As the administrator, who may do everything."""
     user = {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}
     identity = {"methods": ["password"], "password": {"user": user}}
     project = {"project": {"name": "admin", "domain": {"id": "default"}}}
     wish = {"auth": {"identity": identity, "scope": project}}
-    answer = client.post(f"{places.url('keystone')}/v3/auth/tokens", json=wish)
+    answer = client.post(f"{keystone}/v3/auth/tokens", json=wish)
     client.headers["X-Auth-Token"] = answer.raise_for_status().headers["X-Subject-Token"]
 
 

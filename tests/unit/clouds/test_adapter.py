@@ -12,7 +12,15 @@ from requests.exceptions import ConnectionError as NoConnection
 from broker.clouds.adapter import open_cloud
 from broker.clouds.common import faults
 from broker.clouds.local import LocalCloudError
-from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused, CloudUnreachable
+from broker.errors import (
+    BadSettings,
+    CloudBusy,
+    CloudFault,
+    CloudFull,
+    CloudRefused,
+    CloudSignInRefused,
+    CloudUnreachable,
+)
 from broker.settings import CloudSettings
 
 
@@ -31,7 +39,9 @@ class Coded(LibcloudError):
         (BaseHTTPError(403, "Quota exceeded for instances"), CloudFull),
         (BaseHTTPError(403, "policy"), CloudRefused),
         (BaseHTTPError(503, "later"), CloudFault),
-        (InvalidCredsError("who are you"), CloudFault),
+        (InvalidCredsError("who are you"), CloudSignInRefused),
+        (BaseHTTPError(401, "token expired"), CloudSignInRefused),
+        (BaseHTTPError(429, "slower"), CloudBusy),
         (MalformedResponseError("not JSON", "<html>"), CloudFault),
         (Coded("wrong"), CloudFault),
         (KeyError("state"), CloudFault),

@@ -10,7 +10,7 @@ from libcloud.compute.types import NodeState
 from broker.clouds.adapter import Cloud, open_cloud
 from broker.clouds.common import faults
 from broker.clouds.ec2 import Ec2Cloud
-from broker.errors import BadSettings, CloudFault, CloudFull, CloudRefused
+from broker.errors import BadSettings, CloudBusy, CloudFault, CloudFull, CloudRefused, CloudSignInRefused
 from broker.settings import CloudSettings
 
 OPTIONS = {"access_key": "a", "secret_key": "s", "region": "eu-west-2", "subnet": "subnet-1"}
@@ -46,7 +46,9 @@ def test_a_state_is_read_by_ec2s_own_name(libclouds: str, status: str, phase: st
         (400, "InstanceLimitExceeded: 20", CloudFull),
         (400, "VcpuLimitExceeded: 32", CloudFull),
         (400, "InvalidParameterValue: subnet", CloudRefused),
-        (503, "RequestLimitExceeded: slower", CloudFault),
+        (503, "RequestLimitExceeded: slower", CloudBusy),
+        (401, "AuthFailure: your clock is off", CloudSignInRefused),
+        (500, "InternalError: ours", CloudFault),
     ],
 )
 def test_a_lack_of_room_is_told_from_other_refusals(status: int, said: str, kind: type[CloudFault]) -> None:
