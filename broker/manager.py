@@ -34,6 +34,7 @@ def run(runtime: Runtime) -> None:
         with metrics.swallowed("manager"):
             if not candidate.leads():
                 continue
+            runtime.reread()
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)

@@ -11,14 +11,29 @@ from broker import settings as settings_module
 from broker.database import Database
 from broker.events import LivePages
 from broker.settings import Settings
+from broker.settings_file import SettingsFile
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Runtime:
-    """One deployment, as seen by one process. `current()` is the process's own."""
+    """One deployment, as seen by one process. `current()` is the process's own.
+
+    `settings` are read at each use: `reread()` puts others in their place when the file has changed.
+    """
 
     settings: Settings
     database: Database
+    file: SettingsFile | None = None
+
+    def reread(self) -> None:
+        """Take what beamdesk.toml says now; where it cannot be used, all stays as it is."""
+        if self.file is not None:
+            self.settings = self.file.look()
+
+    @property
+    def settings_problem(self) -> str | None:
+        """Why the settings' file as it is now is not wholly in use."""
+        return self.file.problem if self.file is not None else None
 
     @cached_property
     def redis(self) -> Redis:
@@ -38,7 +53,15 @@ def open_runtime(settings: Settings) -> Runtime:
     return runtime
 
 
-@cache
 def current() -> Runtime:
-    """The runtime of this process, from the settings that BEAMDESK_CONFIG names."""
-    return open_runtime(settings_module.load())
+    """The runtime of this process, from the settings that BEAMDESK_CONFIG names, as they are now."""
+    runtime = _opened()
+    runtime.reread()
+    return runtime
+
+
+@cache
+def _opened() -> Runtime:
+    runtime = open_runtime(settings_module.load())
+    runtime.file = SettingsFile(settings_module.path(), runtime.settings)
+    return runtime

@@ -1,6 +1,6 @@
 """The one place that reads beamdesk.toml and BEAMDESK_* from the environment.
 
-`load(path)` returns a frozen Settings or raises BadSettings, whose message names each wrong key, its value and
+`load(config)` returns a frozen Settings or raises BadSettings, whose message names each wrong key, its value and
 what is allowed. BEAMDESK_CONFIG names the file (beamdesk.toml in the working directory otherwise); any single
 value can be given by the environment, as BEAMDESK_LIMITS__SESSIONS_PER_USER=5.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -208,6 +208,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
+    _leaving: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="before")
     @classmethod
@@ -253,8 +254,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in code comes first, then the environment, then the file."""
-        path = os.environ.get("BEAMDESK_CONFIG", "beamdesk.toml")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path())
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Clouds that are no longer in the file, and are kept for the machines that are still there."""
+        return self._leaving
+
+    def without(self, clouds: Iterable[str]) -> Settings:
+        """These settings, with those clouds leaving."""
+        self._leaving = frozenset(clouds)
+        return self
 
     @property
     def database_url(self) -> str:
@@ -272,9 +282,14 @@ class Settings(BaseSettings):
         return self.state_dir.absolute() / "secrets"
 
 
-def load(path: Path | None = None) -> Settings:
-    """Read and check the settings from `path`, or from where BEAMDESK_CONFIG says."""
-    config = Path(path or os.environ.get("BEAMDESK_CONFIG", "beamdesk.toml"))
+def path() -> Path:
+    """Where the settings are: BEAMDESK_CONFIG, or beamdesk.toml in the working directory."""
+    return Path(os.environ.get("BEAMDESK_CONFIG", "beamdesk.toml"))
+
+
+def load(config: Path | None = None) -> Settings:
+    """Read and check the settings from `config`, or from where BEAMDESK_CONFIG says."""
+    config = config or path()
     if not config.is_file():
         raise BadSettings(
             f"There is no settings file {config}.",

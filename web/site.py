@@ -45,8 +45,9 @@ class Site:
 
 
 def attach(app: Flask, runtime: Runtime, launcher: Launches) -> None:
-    """Give the application its deployment."""
+    """Give the application its deployment, whose settings are those of the moment at each request."""
     app.extensions["beamdesk"] = Site(runtime, launcher)
+    app.before_request(runtime.reread)
 
 
 def site() -> Site:

@@ -83,13 +83,15 @@ class CloudCard:
     """One cloud, how it stands, and how much of its limits is used.
 
     `breaker` is how the broker treats it; `fault` is why, since `fault_at`, asked again at `retry_at`. What is left of
-    its quota is None where it sets no limit, or does not say. `failure` is the last one of any of its pools.
+    its quota is None where it sets no limit, or does not say. `failure` is the last one of any of its pools. One that
+    is `leaving` is no longer in the settings.
     """
 
     name: str
     title: str
     location: str
     driver: str
+    leaving: bool
     mode: PoolMode
     breaker: Breaker
     faults: int
@@ -242,10 +244,11 @@ def _since(begin: datetime, moment: datetime) -> float:
 
 
 def clouds(db: Session, settings: Settings) -> list[CloudCard]:
-    """All clouds, from what the database knows: no cloud is asked."""
+    """All clouds, from what the database knows; one that is leaving is shown until its machines are gone."""
     held, wishes = stock.counts_by_cloud(db), stock.wishes_of_administrators(db)
     rows = standing.rows_by_name(db)
-    return [_cloud(settings, cloud, held[name], wishes, rows.get(name)) for name, cloud in settings.clouds.items()]
+    shown = [cloud for name, cloud in settings.clouds.items() if held[name] or name not in settings.leaving]
+    return [_cloud(settings, cloud, held[cloud.name], wishes, rows.get(cloud.name)) for cloud in shown]
 
 
 def _cloud(
@@ -263,6 +266,7 @@ def _cloud(
         title=cloud.title,
         location=cloud.location,
         driver=cloud.driver,
+        leaving=cloud.name in settings.leaving,
         mode=PoolMode(row.mode),
         breaker=breaker(row.faults, row.retry_at, now(), away_after=settings.times.away_after),
         faults=row.faults,

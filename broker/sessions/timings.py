@@ -9,9 +9,9 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from broker.database import Database
 from broker.pools import figures, stock
 from broker.pools.models import MachineState
+from broker.runtime import Runtime
 from broker.sessions.models import LIVE, STAGES, LaunchMark, UserSession
 from broker.settings import Settings
 
@@ -91,12 +91,16 @@ def _bars(times: Sequence[float]) -> list[Bar]:
 class Figures:
     """A Prometheus collector that computes from the database, so that every web process says the same."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._database, self._settings = database, settings
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @property
+    def _settings(self) -> Settings:
+        return self._runtime.settings
 
     def collect(self) -> Iterator[Metric]:
         """All figures at one moment."""
-        with self._database.reading() as db:
+        with self._runtime.database.reading() as db:
             yield from self._pools(db)
             yield from figures.clouds(db, self._settings)
             yield self._sessions(db)

@@ -44,7 +44,7 @@ def panel(name: str) -> str:
 
 
 def _summary(db: Session) -> dict[str, Any]:
-    return {"summary": sessions.summary(db, site().settings)}
+    return {"summary": sessions.summary(db, site().settings), "settings_problem": site().runtime.settings_problem}
 
 
 def _pools(db: Session) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def metrics() -> Response:
 
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(Figures(site().runtime.database, site().settings))
+    registry.register(Figures(site().runtime))
     return registry
 
 

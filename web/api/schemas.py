@@ -363,13 +363,14 @@ class CloudOut(Given):
     """One cloud, how it stands, and how much of its limits is used.
 
     `breaker` is open while the cloud is away and asked for nothing; `room_*` is what its quota leaves, null where it
-    sets no limit or does not say.
+    sets no limit or does not say. One that is `leaving` is no longer in the settings.
     """
 
     name: str
     title: str
     location: str
     driver: str
+    leaving: bool
     mode: Literal["serving", "draining"]
     breaker: Literal["closed", "open", "half-open"]
     faults: int
