@@ -55,18 +55,15 @@ class Wire:
     create: tuple[str, str]
     destroy: tuple[str, str]
     list: tuple[str, str]
-    everything: tuple[str, ...]
 
 
 OPENSTACK = Wire(
-    create=("POST", r"/servers "), destroy=("DELETE", r"/servers/"), list=("GET", r"/servers/detail(?!\?name)"),
-    everything=("GET", "POST", "DELETE"),
-)  # fmt: skip
+    create=("POST", r"/servers "), destroy=("DELETE", r"/servers/"), list=("GET", r"/servers/detail(?!\?name)")
+)
 EC2 = Wire(
     create=("GET", "Action=RunInstances"),
     destroy=("GET", "Action=TerminateInstances"),
     list=("GET", r"Action=DescribeInstances.*beamdesk-deployment"),
-    everything=("GET",),
 )
 
 
@@ -98,6 +95,13 @@ class Fleet:
         while not condition():
             assert time.monotonic() < deadline, f"waited {timeout} s for {what}: {self.machines()} {self.clouds()}"
             self.tick()
+
+    def sign_in_anew(self, cloud: str, options: dict[str, str]) -> None:
+        """Give the cloud other credentials, as settings that were read again would."""
+        settings = self.runtime.settings
+        old = settings.clouds[cloud]
+        new = old.model_copy(update={"options": {**options, "region": old.options["region"]}})
+        self.runtime.settings = settings.model_copy(update={"clouds": {**settings.clouds, cloud: new}})
 
     def machines(self, pool: str | None = None) -> Counter[str]:
         """How many machines are in which state, in a pool or all."""

@@ -5,42 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import httpx2
 import pytest
 
 from broker.clouds.adapter import Cloud, open_cloud
 from broker.clouds.openstack import OpenStackCloud
 from broker.errors import CloudFull, CloudRefused
+from tests.conformance.clouds.conftest import Credential
 from tests.conformance.clouds.subjects import Subject
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["openstack"], indirect=True)
 
 
-@pytest.fixture
-def credential(subject: Subject) -> Iterator[dict[str, str]]:
-    """An application credential of the project's member, as `openstack application credential create` makes it."""
-    options = subject.settings.options
-    keystone = f"{options['auth_url'].removesuffix('/v3')}/v3"
-    domain = {"name": options["domain"]}
-    user = {"name": options["username"], "domain": domain, "password": options["password"]}
-    scope = {"project": {"name": options["project"], "domain": domain}}
-    sign_in = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-    with httpx2.Client(timeout=60) as client:
-        answer = client.post(f"{keystone}/auth/tokens", json=sign_in).raise_for_status()
-        client.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
-        mine = f"{keystone}/users/{answer.json()['token']['user']['id']}/application_credentials"
-        made = client.post(mine, json={"application_credential": {"name": "beamdesk"}}).raise_for_status().json()
-        made = made["application_credential"]
-        yield {"application_credential_id": made["id"], "application_credential_secret": made["secret"]}
-        client.delete(f"{mine}/{made['id']}").raise_for_status()
-
-
 def test_an_application_credential_signs_in_without_anybodys_password(
-    subject: Subject, credential: dict[str, str]
+    subject: Subject, new_credential: Callable[[], Credential]
 ) -> None:
-    place = {key: subject.settings.options[key] for key in ("auth_url", "region", "network")}
-    settings = subject.settings.model_copy(update={"name": "credential", "options": {**place, **credential}})
+    settings = subject.settings.model_copy(update={"name": "credential", "options": new_credential().options})
     opened = open_cloud(settings)
     node = opened.build(subject.spec("g1", "by-credential"))
     assert [each.id for each in opened.list_ours("by-credential")] == [node.id]
