@@ -324,7 +324,8 @@ def _explain(config: Path, error: ValidationError) -> str:
         elif problem["type"] == "missing":
             lines.append(f"{config}: {key}: is missing")
         else:
-            lines.append(f"{config}: {key} = {problem['input']!r}: {_plain(message)}")
+            given = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
+            lines.append(f"{config}: {key}{given}: {_plain(message)}")
     return "\n".join(lines)
 
 
