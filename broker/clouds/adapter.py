@@ -108,9 +108,12 @@ class Cloud(Protocol):
 
 
 # driver -> the module and the class of broker.clouds that drives it, imported when it is used
-_DRIVERS = {
+DRIVERS = {
+    "azure": ("azure", "AzureCloud"),
     "beamdesk-local": ("local", "LocalCloud"),
     "ec2": ("ec2", "Ec2Cloud"),
+    "gce": ("gce", "GceCloud"),
+    "opennebula": ("opennebula", "OpenNebulaCloud"),
     "openstack": ("openstack", "OpenStackCloud"),
 }
 
@@ -120,7 +123,7 @@ def open_cloud(settings: CloudSettings) -> Cloud:
     opened: dict[str, tuple[CloudSettings, Cloud]] = _of_thread.__dict__.setdefault("clouds", {})
     known = opened.get(settings.name)
     if known is None or known[0] != settings:
-        module, kind = _DRIVERS[settings.driver]
+        module, kind = DRIVERS[settings.driver]
         made: Cloud = getattr(importlib.import_module(f"broker.clouds.{module}"), kind)(settings)
         known = opened[settings.name] = (settings, made)
     return known[1]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from typing import Any, ClassVar, TypeVar
@@ -59,8 +61,13 @@ class LibcloudCloud(ABC):
 
     phases: ClassVar[dict[Any, NodePhase]] = PHASES
 
-    def __init__(self, settings: CloudSettings, driver: Any) -> None:
-        self.settings, self.driver = settings, driver
+    def __init__(self, settings: CloudSettings, connect: Callable[[], Any]) -> None:
+        self.settings, self._connect = settings, connect
+
+    @functools.cached_property
+    def driver(self) -> Any:
+        """Libcloud's driver, made at the first use: some sign in as they are made."""
+        return self._connect()
 
     def build(self, spec: BuildSpec) -> CloudNode:
         """Begin a node."""
@@ -89,10 +96,14 @@ class LibcloudCloud(ABC):
         """Begin to remove the node."""
         with self.asking(f"removing {node_id}"):
             try:
-                self.driver.destroy_node(self.named(node_id))
+                self.remove(node_id)
             except Exception as error:
                 if not self.is_unknown(error):
                     raise
+
+    def remove(self, node_id: str) -> None:
+        """Ask for the node's removal; an error where the cloud knows none of that id."""
+        self.driver.destroy_node(self.named(node_id))
 
     @abstractmethod
     def create(self, spec: BuildSpec) -> Node:
@@ -173,6 +184,16 @@ class LibcloudCloud(ABC):
         return faults(self.settings.title, doing)
 
 
+def listed(option: str) -> list[str]:
+    """The names of an option that takes several, with commas; empty ones are passed over."""
+    return [name.strip() for name in option.split(",") if name.strip()]
+
+
+def name_of_request(spec: BuildSpec) -> str:
+    """A name that only this request has, for clouds that know nodes by name: at most 63 characters of a host's name."""
+    return f"{spec.name[:50].rstrip('-')}-{hashlib.sha256(spec.request_id.encode()).hexdigest()[:12]}"
+
+
 def options_of(settings: CloudSettings, kind: type[OptionsT]) -> OptionsT:
     """The cloud's options, checked; BadSettings names each mistake."""
     try:
@@ -209,8 +230,11 @@ def _reason(error: Exception) -> str:
     return found[1] if found else str(error) or type(error).__name__
 
 
-# What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits
-_FULL = ("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded")
+# What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits; Azure's
+_FULL = (
+    *("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded"),
+    *("exceeding approved", "skunotavailable", "allocationfailed"),
+)
 # EC2's codes where it wants fewer requests, and where it does not know who asks (a clock that is off among them)
 _BUSY = ("requestlimitexceeded",)
 _UNKNOWN_CALLER = ("authfailure", "invalidclienttokenid", "signaturedoesnotmatch", "requestexpired")

@@ -17,7 +17,7 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 
 from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase
-from broker.clouds.common import PHASES, LibcloudCloud, Options, options_of
+from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import CloudRefused
 from broker.settings import CloudSettings
@@ -44,7 +44,7 @@ class Ec2Cloud(LibcloudCloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         self.options = options_of(settings, Ec2Options)
-        super().__init__(settings, _driver(self.options, settings.timeout))
+        super().__init__(settings, lambda: _driver(self.options, settings.timeout))
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, unless an earlier request made it; the client token holds off one that is under way."""
@@ -52,13 +52,12 @@ class Ec2Cloud(LibcloudCloud):
             if self.describe(made).state != "gone":
                 return made
         options = self.options
-        groups = [group.strip() for group in options.security_groups.split(",") if group.strip()]
         node: Node = self.driver.create_node(
             name=spec.name,
             size=self._size(spec.size_id),
             image=self._image(spec.image_id),
             ex_subnet=EC2NetworkSubnet(options.subnet, options.subnet, "available"),
-            ex_security_group_ids=groups or None,
+            ex_security_group_ids=listed(options.security_groups) or None,
             ex_metadata=self.tags_for(spec),
             ex_userdata=cloud_config(spec.ssh_ca),
             ex_clienttoken=hashlib.sha256(spec.request_id.encode()).hexdigest(),

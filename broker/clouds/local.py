@@ -191,7 +191,8 @@ class LocalCloud(LibcloudCloud):
     def __init__(self, settings: CloudSettings) -> None:
         register()
         driver: Any = get_driver(PROVIDER)
-        super().__init__(settings, driver(socket=options_of(settings, LocalOptions).socket, timeout=settings.timeout))
+        socket = options_of(settings, LocalOptions).socket
+        super().__init__(settings, lambda: driver(socket=socket, timeout=settings.timeout))
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node; the daemon knows a request again."""

@@ -6,7 +6,6 @@ Proved against a real OpenStack with Nova's fake hypervisor (docs/clouds.md).
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -16,12 +15,11 @@ from libcloud.compute.types import NodeState, Provider
 from pydantic import model_validator
 
 from broker.clouds.adapter import REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import PHASES, LibcloudCloud, Options, options_of
+from broker.clouds.catalogue import Catalogue
+from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
-from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
-KEPT = 600.0  # seconds that sizes, images and networks are kept
 CONSOLE_LINES = 400
 _ALIAS = re.compile(r"^(?P<model>[^:,]+):(?P<count>\d+)")  # the first of pci_passthrough:alias
 
@@ -65,8 +63,8 @@ class OpenStackCloud(LibcloudCloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         self.options = options_of(settings, OpenStackOptions)
-        super().__init__(settings, _driver(self.options, settings.timeout))
-        self._kept: dict[str, tuple[float, list[Any]]] = {}
+        super().__init__(settings, lambda: _driver(self.options, settings.timeout))
+        self._catalogue = Catalogue(settings.title)
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, unless an earlier request made it: Nova itself would make another one."""
@@ -76,7 +74,7 @@ class OpenStackCloud(LibcloudCloud):
         try:
             return self._create(spec)
         except Exception:
-            self._kept.clear()  # what it refused may have been made anew under its old name
+            self._catalogue.forget()
             raise
 
     def _create(self, spec: BuildSpec) -> Node:
@@ -88,9 +86,9 @@ class OpenStackCloud(LibcloudCloud):
             placed["ex_security_groups"] = self._security_groups()
         node: Node = self.driver.create_node(
             name=spec.name,
-            size=self._one("size", self.driver.list_sizes, spec.size_id),
-            image=self._one("image", self.driver.list_images, spec.image_id),
-            networks=[self._one("network", self.driver.ex_list_networks, options.network)],
+            size=self._catalogue.one("size", self.driver.list_sizes, spec.size_id),
+            image=self._catalogue.one("image", self.driver.list_images, spec.image_id),
+            networks=[self._catalogue.one("network", self.driver.ex_list_networks, options.network)],
             ex_metadata=self.tags_for(spec),
             ex_userdata=cloud_config(spec.ssh_ca),
             ex_config_drive=options.config_drive == "yes",
@@ -104,21 +102,9 @@ class OpenStackCloud(LibcloudCloud):
         nodes: list[Node] = self.driver._to_nodes(answer.object)
         return nodes
 
-    def _one(self, kind: str, list_all: Any, wanted: str) -> Any:
-        """The size, image or network of this id or name; of several images of a name the newest."""
-        made, known = self._kept.get(kind, (float("-inf"), []))
-        if time.monotonic() - made > KEPT or not any(wanted in (each.id, each.name) for each in known):
-            known = list(list_all())
-            self._kept[kind] = (time.monotonic(), known)
-        found = [each for each in known if wanted in (each.id, each.name)]
-        if not found:
-            there = ", ".join(sorted(each.name for each in known)) or "none"
-            raise CloudRefused(f"{self.settings.title} has no {kind} {wanted}.", hint=f"It has these: {there}.")
-        return max(found, key=lambda each: str((getattr(each, "extra", None) or {}).get("created", "")))
-
     def _security_groups(self) -> list[Any]:
-        names = [name.strip() for name in self.options.security_groups.split(",")]
-        return [self._one("security group", self.driver.ex_list_security_groups, name) for name in names]
+        groups = listed(self.options.security_groups)
+        return [self._catalogue.one("security group", self.driver.ex_list_security_groups, name) for name in groups]
 
     def look_up(self, node_id: str) -> Node | None:
         """The node."""

@@ -24,8 +24,10 @@ _KEY = re.compile(r"^(ssh-ed25519 [A-Za-z0-9+/]+=*)(?:\s|$)")
 _BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 
 
-def cloud_config(ssh_ca: str) -> str:
+def cloud_config(ssh_ca: str, *commands: str) -> str:
     """The user-data of a machine into which certificates of `ssh_ca` (an OpenSSH public key) may log in as root.
+
+    `commands` are the shell's, and run at the end.
 
     As cloud-init's documentation has it (modules Write Files, SSH, Runcmd). The files of sshd_config.d are read first,
     and the first value counts, so what the image or cloud-init's own drop-in says of passwords does not.
@@ -38,7 +40,7 @@ def cloud_config(ssh_ca: str) -> str:
         "ssh_genkeytypes": ["ed25519"],
         "ssh": {"emit_keys_to_console": True},
         "write_files": [{"path": path, "content": text, "permissions": "0644"} for path, text in files.items()],
-        "runcmd": [["sh", "-c", "systemctl reload ssh || systemctl reload sshd"]],
+        "runcmd": [["sh", "-c", command] for command in ("systemctl reload ssh || systemctl reload sshd", *commands)],
     }
     return "#cloud-config\n" + json.dumps(told, indent=1)  # JSON is YAML, too
 

@@ -1,4 +1,4 @@
-"""The clouds that the promises are held against, each a real one."""
+"""The clouds that the promises are held against, and what each of them proves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from libcloud.compute.providers import get_driver
@@ -17,6 +17,7 @@ from broker.settings import CloudSettings
 from tests.integration.localcloud.daemon import Daemon
 from tests.peers.ec2 import ec2
 from tests.peers.openstack import openstack, processes_of
+from tests.peers.wires import arm, gce, opennebula
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +34,7 @@ class Subject:
     cores: int
     gpu_size: str  # one with one GPU
     unknown: str = "00000000-0000-0000-0000-000000000000"  # a node's id that it never gave
+    wire: Any = None  # the recorded wire behind it, where it is one
 
     def spec(self, name: str, deployment: str = "conformance", **changes: str) -> BuildSpec:
         """A good request for a machine of this deployment."""
@@ -107,10 +109,90 @@ def amazon(folder: Path) -> Iterator[Subject]:
         yield Subject(settings, wrong, size="t3.micro", cores=2, gpu_size="g4dn.xlarge", unknown="i-0123456789abcdef0")
 
 
+@contextmanager
+def azure(_: Path) -> Iterator[Subject]:
+    """The recorded wire of Azure's Resource Manager."""
+    with arm.arm() as wire:
+        options = {
+            "tenant": "77777777-7777-7777-7777-777777777777",
+            "subscription": arm.SUBSCRIPTION,
+            "client_id": "broker",
+            "client_secret": arm.SECRET,
+            "region": "uksouth",
+            "resource_group": "desktops",
+            "subnet": arm.SUBNET,
+        }
+        settings = CloudSettings(
+            name="azure", title="Azure", driver="azure", location="london", image="desktop-1", options=options
+        )
+        wrong = settings.model_copy(update={"name": "wrong", "options": {**options, "client_secret": "wrong"}})
+        sizes = {"size": "Standard_B1s", "gpu_size": "Standard_NC4as_T4_v3"}
+        yield Subject(settings, wrong, cores=1, unknown="nobody", wire=wire, **sizes)
+
+
+@contextmanager
+def google(folder: Path) -> Iterator[Subject]:
+    """The recorded wire of Google Compute Engine."""
+    with gce.gce() as wire:
+        (folder / "key.json").write_text(gce.key_file())
+        options = {"key_file": str(folder / "key.json"), "project": gce.PROJECT, "zone": gce.ZONE}
+        settings = CloudSettings(
+            name="google", title="Google", driver="gce", location="london", image="desktop-1", options=options
+        )
+        wrong = settings.model_copy(update={"name": "wrong", "options": {**options, "zone": "moon-1-a"}})
+        yield Subject(settings, wrong, size="e2-micro", cores=1, gpu_size="g2-standard-4", unknown="nobody", wire=wire)
+
+
+@contextmanager
+def one(_: Path) -> Iterator[Subject]:
+    """The recorded wire of OpenNebula."""
+    with opennebula.opennebula() as (wire, endpoint):
+        username, _, password = opennebula.SESSION.partition(":")
+        options = {"endpoint": endpoint, "username": username, "password": password, "network": "desktops"}
+        settings = CloudSettings(
+            name="one", title="OpenNebula", driver="opennebula", location="lyon", image="desktop-1", options=options
+        )
+        wrong = settings.model_copy(update={"name": "wrong", "options": {**options, "password": "wrong"}})
+        yield Subject(settings, wrong, size="small", cores=1, gpu_size="with-gpu", unknown="999999", wire=wire)
+
+
 def _venv(peer: str) -> Path:
     folder = ROOT / f".venv-{peer}"
     assert (folder / "bin/python").exists(), f"{folder.name} is missing: run `make peers`"
     return folder
 
 
-SUBJECTS = {"local": local, "openstack": nova, "ec2": amazon}
+SUBJECTS = {"local": local, "openstack": nova, "ec2": amazon, "azure": azure, "gce": google, "opennebula": one}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a subject is, for the documentation."""
+
+    driver: str
+    kind: Literal["real", "server", "wire"]
+    against: str
+    not_proved: str = ""
+
+
+_WIRE = "the provider itself: nobody of theirs has seen these requests; guests"
+PROOFS = {
+    "local": Proof("beamdesk-local", "real", "its own daemon, with real machines"),
+    "openstack": Proof(
+        *("openstack", "real"),
+        "Keystone 30, Placement 16, Glance 33, Neutron 29 and Nova 34, their own packages, with Nova's fake hypervisor",
+        "guests: cloud-init, host keys on a console, SSH and the desktop on such a machine; security groups",
+    ),
+    "ec2": Proof(
+        *("ec2", "server"),
+        "Moto 5.2's EC2 server, with three corrections of its answers (tests/peers/ec2/serve.py says which)",
+        "Amazon itself: capacity, boot times, client tokens, the console, long pages; guests",
+    ),
+    "azure": Proof("azure", "wire", "tests/peers/wires/arm.py, through Libcloud's driver", _WIRE),
+    "gce": Proof("gce", "wire", "tests/peers/wires/gce.py, through Libcloud's driver", _WIRE),
+    "opennebula": Proof(
+        *("opennebula", "wire"),
+        "tests/peers/wires/opennebula.py, through our own driver",
+        f"{_WIRE}; OneGate",
+    ),
+}

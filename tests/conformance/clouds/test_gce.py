@@ -1,0 +1,72 @@
+"""What only Google Compute Engine has, on its recorded wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from broker.clouds.adapter import Cloud, CloudNode, open_cloud
+from broker.errors import CloudFull
+from tests.conformance.clouds.subjects import Subject
+from tests.peers.wires import CONSOLE
+from tests.waiting import until
+
+pytestmark = pytest.mark.parametrize("subject", ["gce"], indirect=True)
+Running = Callable[[CloudNode], CloudNode]
+
+
+def test_a_google_machine_that_is_removed_leaves_no_disk(subject: Subject, cloud: Cloud, running: Running) -> None:
+    node = running(cloud.build(subject.spec("a1")))
+    assert len(subject.wire.disks) == 1
+    cloud.destroy(node.id)
+    until(lambda: cloud.find(node.id) is None, "the node to go")
+    assert subject.wire.disks == {}
+
+
+def test_googles_serial_port_tells_the_host_key(subject: Subject, cloud: Cloud, running: Running) -> None:
+    key = cloud.vouch(running(cloud.build(subject.spec("b1"))))
+    assert key
+    assert key in CONSOLE
+
+
+def test_a_google_region_without_cores_is_full(subject: Subject, cloud: Cloud) -> None:
+    cloud.build(subject.spec("c1", size_id="e2-standard-8"))
+    cloud.build(subject.spec("c2", size_id="e2-standard-8"))
+    with pytest.raises(CloudFull, match="Quota 'CPUS' exceeded"):
+        cloud.build(subject.spec("c3", size_id="e2-standard-8"))
+
+
+def test_a_google_machine_may_do_nothing_in_the_project_and_lets_in_nobody_of_it(
+    subject: Subject, cloud: Cloud
+) -> None:
+    cloud.build(subject.spec("d1"))
+    [machine] = subject.wire.machines.values()
+    told = {item["key"]: item["value"] for item in machine["metadata"]["items"]}
+    assert machine["serviceAccounts"] == []
+    assert "accessConfigs" not in machine["networkInterfaces"][0]
+    assert (told["block-project-ssh-keys"], told["enable-oslogin"]) == ("TRUE", "FALSE")
+    assert told["user-data"].startswith("#cloud-config\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "preemptible", "scheduling"),
+    [
+        ("e2-micro", "no", {"preemptible": False, "automaticRestart": False}),
+        ("e2-micro", "yes", {"preemptible": True, "onHostMaintenance": "TERMINATE", "automaticRestart": False}),
+        ("g2-standard-4", "no", {"preemptible": False, "onHostMaintenance": "TERMINATE", "automaticRestart": False}),
+    ],
+)
+def test_a_google_machine_with_gpus_or_that_may_be_pre_empted_does_not_move(
+    subject: Subject, cloud: Cloud, size: str, preemptible: str, scheduling: dict[str, object]
+) -> None:
+    options = {**subject.settings.options, "preemptible": preemptible}
+    settings = subject.settings.model_copy(update={"options": options, "image": "debian-cloud/debian-12"})
+    opened = open_cloud(settings)
+    assert settings.image in {image.id for image in opened.images()}
+    opened.build(subject.spec("e1", size_id=size, image_id=settings.image))
+    [machine] = subject.wire.machines.values()
+    assert machine["scheduling"] == scheduling
+    machine["status"] = "TERMINATED"  # as Google stops what it pre-empts
+    [seen] = opened.list_ours("conformance")
+    assert (seen.state, seen.error) == ("failed", "it is terminated")
