@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from libcloud.compute.base import Node
+from libcloud.compute.base import Node, NodeSize
 from libcloud.compute.drivers.ec2 import EC2NetworkSubnet
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
@@ -22,6 +22,10 @@ from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
+GPUS = {
+    **{"g4dn": "T4", "g5": "A10G", "g5g": "T4G", "g6": "L4", "gr6": "L4", "g6e": "L40S", "p3": "V100", "p3dn": "V100"},
+    **{"p4d": "A100", "p4de": "A100", "p5": "H100", "p5e": "H200", "p5en": "H200"},
+}  # by the family of instance types, as Amazon's page of accelerated computing has them
 # The API's own words, some of which Libcloud does not know
 STATES: dict[str, NodePhase] = {"shutting-down": "deleting", "stopping": "failed", "stopped": "failed"}
 
@@ -54,7 +58,8 @@ class Ec2Cloud(LibcloudCloud):
         options = self.options
         node: Node = self.driver.create_node(
             name=spec.name,
-            size=self._size(spec.size_id),
+            # EC2 itself knows its types best: Libcloud's list of them is as old as Libcloud
+            size=NodeSize(spec.size_id, spec.size_id, 0, 0, 0, 0.0, self.driver),
             image=self._image(spec.image_id),
             ex_subnet=EC2NetworkSubnet(options.subnet, options.subnet, "available"),
             ex_security_group_ids=listed(options.security_groups) or None,
@@ -64,12 +69,6 @@ class Ec2Cloud(LibcloudCloud):
             ex_terminate_on_shutdown=True,
         )
         return node
-
-    def _size(self, wanted: str) -> Any:
-        found = [size for size in self.driver.list_sizes() if size.id == wanted]
-        if not found:
-            raise CloudRefused(f"{self.settings.title} has no size {wanted}.", hint="Give an instance type: t3.large.")
-        return found[0]
 
     def _image(self, wanted: str) -> Any:
         """The image of this id, or the newest of our own of this name."""
@@ -110,7 +109,8 @@ class Ec2Cloud(LibcloudCloud):
         """Libcloud's own list of instance types; EC2 is not asked."""
         has = size.extra
         gpus = int(has["gpu"]) if str(has.get("gpu", "")).isdecimal() else 0
-        return CloudSize(size.id, size.id, int(has["vcpu"]), size.ram / 1024, float(size.disk or 0), gpus)
+        model = GPUS.get(size.id.partition(".")[0], "") if gpus else ""
+        return CloudSize(size.id, size.id, int(has["vcpu"]), size.ram / 1024, float(size.disk or 0), gpus, model)
 
     def sizes(self) -> Sequence[CloudSize]:
         """The instance types whose cores are known."""

@@ -135,7 +135,7 @@ class OpenNebulaNodeDriver(NodeDriver):
 
     def destroy_node(self, node: Node) -> bool:
         """Remove the machine and its disk, whatever it does."""
-        self.ask("one.vm.action", "terminate-hard", int(node.id))
+        self.ask("one.vm.action", "terminate-hard", int(str(node.id)))
         return True
 
     def list_sizes(self, location: NodeLocation | None = None) -> list[NodeSize]:
