@@ -26,7 +26,7 @@ from broker.errors import BadSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Listen = Annotated[str, StringConstraints(pattern=r"^[^:\s]+:\d{1,5}$")]
-CloudDriver = Literal["azure", "beamdesk-local", "ec2", "gce", "opennebula", "openstack"]
+CloudDriver = Literal["azure", "beamdesk-local", "ec2", "gce", "libvirt", "opennebula", "openstack"]
 
 
 class _Section(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from broker import errors
 from broker.cli import main
-from broker.clouds import azure, ec2, gce, local, opennebula, openstack
+from broker.clouds import azure, ec2, gce, libvirt, local, opennebula, openstack
 from broker.clouds.adapter import DRIVERS
 from broker.clouds.common import Options
 from broker.settings import CloudDriver, EnvironmentSettings, Settings
@@ -81,7 +81,7 @@ def test_every_setting_is_documented() -> None:
     "options",
     [
         *(azure.AzureOptions, ec2.Ec2Options, gce.GceOptions, local.LocalOptions),
-        *(opennebula.OpenNebulaOptions, openstack.OpenStackOptions),
+        *(libvirt.LibvirtOptions, opennebula.OpenNebulaOptions, openstack.OpenStackOptions),
     ],
     ids=lambda options: options.__name__,
 )

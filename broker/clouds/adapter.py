@@ -113,6 +113,7 @@ DRIVERS = {
     "beamdesk-local": ("local", "LocalCloud"),
     "ec2": ("ec2", "Ec2Cloud"),
     "gce": ("gce", "GceCloud"),
+    "libvirt": ("libvirt", "LibvirtCloud"),
     "opennebula": ("opennebula", "OpenNebulaCloud"),
     "openstack": ("openstack", "OpenStackCloud"),
 }

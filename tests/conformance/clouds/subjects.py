@@ -15,6 +15,7 @@ from libcloud.compute.types import Provider
 from broker.clouds.adapter import MACHINE, BuildSpec
 from broker.settings import CloudSettings
 from tests.integration.localcloud.daemon import Daemon
+from tests.peers import hypervisor
 from tests.peers.ec2 import ec2
 from tests.peers.openstack import openstack, processes_of
 from tests.peers.wires import arm, gce, opennebula
@@ -32,9 +33,9 @@ class Subject:
     strangers: CloudSettings
     size: str
     cores: int
-    gpu_size: str  # one with one GPU
+    gpu_size: str  # one with one GPU, where it has such
     unknown: str = "00000000-0000-0000-0000-000000000000"  # a node's id that it never gave
-    wire: Any = None  # the recorded wire behind it, where it is one
+    wire: Any = None  # what the other end keeps, where it is in this process
 
     def spec(self, name: str, deployment: str = "conformance", **changes: str) -> BuildSpec:
         """A good request for a machine of this deployment."""
@@ -156,13 +157,33 @@ def one(_: Path) -> Iterator[Subject]:
         yield Subject(settings, wrong, size="small", cores=1, gpu_size="with-gpu", unknown="999999", wire=wire)
 
 
+@contextmanager
+def kvm(_: Path) -> Iterator[Subject]:
+    """libvirt's own test driver."""
+    with hypervisor.hypervisor() as uploaded:
+        options = {"uri": hypervisor.URI, "pool": hypervisor.POOL, "sizes": "small:1:1:5", "type": "test"}
+        settings = CloudSettings(
+            name="kvm", title="KVM", driver="libvirt", location="ral", image="desktop-1", options=options
+        )
+        nobody = settings.model_copy(update={"name": "nobody", "options": {**options, "uri": "test:///nowhere.xml"}})
+        yield Subject(settings, nobody, size="small", cores=1, gpu_size="", wire=uploaded)
+
+
 def _venv(peer: str) -> Path:
     folder = ROOT / f".venv-{peer}"
     assert (folder / "bin/python").exists(), f"{folder.name} is missing: run `make peers`"
     return folder
 
 
-SUBJECTS = {"local": local, "openstack": nova, "ec2": amazon, "azure": azure, "gce": google, "opennebula": one}
+SUBJECTS = {
+    "local": local,
+    "openstack": nova,
+    "ec2": amazon,
+    "azure": azure,
+    "gce": google,
+    "opennebula": one,
+    "libvirt": kvm,
+}
 
 
 @dataclass(frozen=True)
@@ -194,5 +215,10 @@ PROOFS = {
         *("opennebula", "wire"),
         "tests/peers/wires/opennebula.py, through our own driver",
         f"{_WIRE}; OneGate",
+    ),
+    "libvirt": Proof(
+        *("libvirt", "server"),
+        "libvirt 9's own test driver, where python3-libvirt is installed; uploads and a guest's agent are fakes",
+        "QEMU and KVM: disks, user-data, agents and guests; a remote host",
     ),
 }
