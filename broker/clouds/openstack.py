@@ -14,13 +14,15 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 from pydantic import model_validator
 
-from broker.clouds.adapter import REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
+from broker.clouds.adapter import CLOUD, REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
 from broker.clouds.catalogue import Catalogue
 from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
+from broker.clouds.floating import FloatingAddresses
 from broker.clouds.userdata import cloud_config, host_key
 from broker.settings import CloudSettings
 
 CONSOLE_LINES = 400
+FLOATING = "floating address"  # of a node's extra
 _ALIAS = re.compile(r"^(?P<model>[^:,]+):(?P<count>\d+)")  # the first of pci_passthrough:alias
 
 
@@ -36,6 +38,7 @@ class OpenStackOptions(Options):
     project: str = ""
     domain: str = "Default"
     network: str
+    floating_network: str = ""
     security_groups: str = ""
     availability_zone: str = ""
     config_drive: Literal["yes", "no"] = "yes"
@@ -106,14 +109,48 @@ class OpenStackCloud(LibcloudCloud):
         groups = listed(self.options.security_groups)
         return [self._catalogue.one("security group", self.driver.ex_list_security_groups, name) for name in groups]
 
+    def tagged(self, key: str, value: str) -> list[Node]:
+        """All nodes; those with this tag that run get their floating addresses, where the settings want such."""
+        nodes = super().tagged(key, value)
+        floating = self._floating()
+        known = floating.by_node() if floating else {}
+        for node in nodes:
+            node.extra[FLOATING] = known.get(str(node.id))
+            if floating and self.tags_of(node).get(key) == value and self._lacks_address(node):
+                node.extra[FLOATING] = floating.give(str(node.id))
+        return nodes
+
+    def _lacks_address(self, node: Node) -> bool:
+        ours = self.tags_of(node).get(CLOUD) == self.settings.name
+        return ours and not node.extra[FLOATING] and super().describe(node).state == "running"
+
+    def _floating(self) -> FloatingAddresses | None:
+        if not self.options.floating_network:
+            return None
+        pools = self.driver.ex_list_floating_ip_pools
+        network = self._catalogue.one("floating network", pools, self.options.floating_network)
+        return FloatingAddresses(self.driver, network.id, f"beamdesk-cloud={self.settings.name}")
+
     def look_up(self, node_id: str) -> Node | None:
         """The node."""
         node: Node | None = self.driver.ex_get_node_details(node_id)
+        floating = self._floating()
+        if node is not None and floating is not None:
+            node.extra[FLOATING] = floating.by_node().get(node_id)
         return node
+
+    def remove(self, node_id: str) -> None:
+        """The node, after its floating address."""
+        floating = self._floating()
+        if floating is not None:
+            floating.take_back(node_id)
+        super().remove(node_id)
 
     def describe(self, node: Node) -> CloudNode:
         """The node; Nova goes on calling one active that it is removing."""
         seen = super().describe(node)
+        if self.options.floating_network:
+            seen = replace(seen, address=node.extra.get(FLOATING))
         if node.extra.get("task_state") == "deleting" and seen.state != "gone":
             return replace(seen, state="deleting", error=None)
         return seen

@@ -67,3 +67,24 @@ def test_what_no_host_can_hold_fails_with_novas_reason(
         return found.state == "failed" and "No valid host was found" in (found.error or "")
 
     until(says_why, "Nova's reason", 60)
+
+
+def test_a_floating_address_is_given_to_a_machine_and_given_back_when_it_goes(subject: Subject) -> None:
+    options = {**subject.settings.options, "floating_network": "public"}
+    opened = open_cloud(subject.settings.model_copy(update={"name": "floating", "options": options}))
+    assert isinstance(opened, OpenStackCloud)
+    neutron = opened.driver.network_connection
+    node = opened.build(subject.spec("i1", "with-address"))
+    assert node.address is None
+    address = until(lambda: opened.list_ours("with-address")[0].address, "a floating address", 60)
+    assert address.startswith("203.0.113.")
+    found = opened.find(node.id)
+    assert found
+    assert (found.state, found.address) == ("running", address)
+    [listed] = opened.list_ours("with-address")
+    assert listed.address == address
+    assert len(neutron.request("/v2.0/floatingips").object["floatingips"]) == 1
+    opened.destroy(node.id)
+    until(lambda: opened.find(node.id) is None, "the node to go", 60)
+    assert opened.list_ours("with-address") == []
+    assert neutron.request("/v2.0/floatingips").object["floatingips"] == []

@@ -152,7 +152,7 @@ def neutron(places: Places) -> Sections:
         "DEFAULT": {
             "state_path": places.folder,
             "core_plugin": "ml2",
-            "service_plugins": "",
+            "service_plugins": "router",
             "api_paste_config": places.venv / "etc/neutron/api-paste.ini",
             "auth_strategy": "keystone",
             "transport_url": "fake://",

@@ -33,10 +33,19 @@ def seed_catalogue(client: httpx2.Client, places: Places) -> None:
 
 
 def seed_network(client: httpx2.Client, places: Places) -> None:
-    """One network for all."""
+    """One network for all, and one outside with floating addresses for it."""
     network = _made(client, f"{places.url('neutron')}/v2.0/networks", network={"name": "net1", "shared": True})
     subnet = {"network_id": network["id"], "ip_version": 4, "cidr": "10.77.0.0/16", "enable_dhcp": False}
-    _made(client, f"{places.url('neutron')}/v2.0/subnets", subnet={**subnet, "name": "subnet1"})
+    inside = _made(client, f"{places.url('neutron')}/v2.0/subnets", subnet={**subnet, "name": "subnet1"})
+    outside = _made(
+        client, f"{places.url('neutron')}/v2.0/networks", network={"name": "public", "router:external": True}
+    )
+    subnet |= {"network_id": outside["id"], "cidr": "203.0.113.0/24", "name": "subnet2"}
+    _made(client, f"{places.url('neutron')}/v2.0/subnets", subnet=subnet)
+    gateway = {"external_gateway_info": {"network_id": outside["id"]}, "name": "router1"}
+    router = _made(client, f"{places.url('neutron')}/v2.0/routers", router=gateway)
+    leg = f"{places.url('neutron')}/v2.0/routers/{router['id']}/add_router_interface"
+    client.put(leg, json={"subnet_id": inside["id"]}).raise_for_status()
 
 
 def seed_image(client: httpx2.Client, places: Places) -> None:
