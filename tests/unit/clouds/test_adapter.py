@@ -9,8 +9,8 @@ from libcloud.common.exceptions import BaseHTTPError
 from libcloud.common.types import InvalidCredsError, LibcloudError, MalformedResponseError
 from requests.exceptions import ConnectionError as NoConnection
 
-from broker.clouds.adapter import open_cloud
-from broker.clouds.common import faults
+from broker.clouds.adapter import BuildSpec, open_cloud
+from broker.clouds.common import faults, listed, name_of_request
 from broker.clouds.local import LocalCloudError
 from broker.errors import (
     BadSettings,
@@ -66,3 +66,17 @@ def test_a_local_cloud_without_its_socket_is_bad_settings() -> None:
     with pytest.raises(BadSettings, match=r"clouds\.ral\.options\.socket: Field required") as caught:
         open_cloud(settings)
     assert "these options: socket" in caught.value.hint
+
+
+@pytest.mark.parametrize(("option", "names"), [("", []), (" , ", []), ("one", ["one"]), ("one, two,,", ["one", "two"])])
+def test_empty_names_between_commas_are_passed_over(option: str, names: list[str]) -> None:
+    assert listed(option) == names
+
+
+def test_the_name_of_a_request_is_its_own_and_short_enough_for_a_host() -> None:
+    def named(name: str, request: str) -> str:
+        return name_of_request(BuildSpec(name, "s", "i", {}, "ca", request))
+
+    assert named("dls-m1", "dls-machine-1") == named("dls-m1", "dls-machine-1")
+    assert named("dls-m1", "dls-machine-1") != named("dls-m1", "isis-machine-1")
+    assert len(named("x" * 200, "r")) == 63

@@ -60,3 +60,11 @@ def test_a_lack_of_room_is_told_from_other_refusals(status: int, said: str, kind
 def test_wrong_options_are_named() -> None:
     with pytest.raises(BadSettings, match=r"clouds\.aws\.options\.subnet: Field required"):
         opened(**{key: value for key, value in OPTIONS.items() if key != "subnet"})
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "model"), [("g4dn.xlarge", 1, "T4"), ("p4d.24xlarge", 8, "A100"), ("t3.micro", 0, "")]
+)
+def test_the_gpus_of_a_type_have_a_model(name: str, gpus: int, model: str) -> None:
+    sizes = {size.name: size for size in opened(**{**OPTIONS, "region": "us-east-1"}).sizes()}
+    assert (sizes[name].gpus, sizes[name].gpu_model) == (gpus, model)
