@@ -97,7 +97,7 @@ class AzureCloud(LibcloudCloud):
                     },
                 },
                 "osProfile": {
-                    "computerName": spec.name,
+                    "computerName": spec.name[:63].rstrip("-"),
                     "adminUsername": "beamdesk",
                     "customData": base64.b64encode(cloud_config(spec.ssh_ca).encode()).decode(),
                     "linuxConfiguration": {

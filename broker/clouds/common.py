@@ -260,6 +260,6 @@ def _facts(error: Exception) -> dict[str, Any]:
 
 
 def status_of(error: Exception) -> int:
-    """HTTP's status of what Libcloud raised, or 0; its errors keep it under two names, and some a text instead."""
-    found = (getattr(error, "status", None), getattr(error, "code", None))
+    """HTTP's status of what Libcloud raised, or 0; its errors keep it under three names, and some a text instead."""
+    found = (getattr(error, "status", None), getattr(error, "code", None), getattr(error, "http_code", None))
     return next((status for status in found if isinstance(status, int)), 0)

@@ -86,10 +86,10 @@ class GceCloud(LibcloudCloud):
         return node
 
     def _refuse(self, error: GoogleBaseError) -> None:
-        """What Google says of an operation has no HTTP status of its own, but a code in words."""
+        """Google answers that it will, and what comes of it has no status of HTTP's, but a code in words."""
         code = str(error.code).upper()
         full = any(word in code for word in _FULL)
-        if full or not isinstance(error.code, int):
+        if full or error.http_code == 200:
             said = error.value.get("message") if isinstance(error.value, dict) else error.value
             raise (CloudFull if full else CloudRefused)(f"{self.settings.title} said no: {code}: {said}.") from error
 
@@ -122,7 +122,7 @@ class GceCloud(LibcloudCloud):
         self.driver.connection.request(f"{self._zone()}/instances/{node_id}", method="DELETE")
 
     def is_unknown(self, error: Exception) -> bool:
-        """Google's errors keep HTTP's status under a name of their own."""
+        """Libcloud says it without HTTP's status where a node that goes has lost its disk already."""
         return isinstance(error, ResourceNotFoundError)
 
     def describe(self, node: Node) -> CloudNode:

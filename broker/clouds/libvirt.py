@@ -37,11 +37,13 @@ ALIVE_EVERY, ALIVE_COUNT = 5, 3  # seconds between signs of life, and how many m
 AGENT_TIMEOUT = 10  # seconds for each answer of a guest's agent
 NAME = "name"  # the tag that has the broker's name of it
 _REQUESTS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
-_KEY_FILE = "/etc/ssh/ssh_host_ed25519_key.pub"
+_KEY_FILE = "/run/beamdesk_host_key.pub"
+_TELL = f"cp /etc/ssh/ssh_host_ed25519_key.pub {_KEY_FILE}"  # once cloud-init has made it: the image's own is another
 # libvirt's virDomainState
 STATES: dict[int, NodePhase] = {1: "running", 2: "running", 4: "deleting"}
 SHUT_OFF, NEVER_STARTED = 5, 0
-_NO_SUPPORT, _NO_DOMAIN, _NO_VOLUME, _NO_METADATA, _VOLUME_EXISTS = 3, 42, 50, 80, 90  # libvirt's virErrorNumber
+# libvirt's virErrorNumber
+_AGENT_SAID_NO, _NO_SUPPORT, _NO_DOMAIN, _NO_VOLUME, _NO_METADATA, _NO_AGENT, _VOLUME_EXISTS = 1, 3, 42, 50, 80, 86, 90
 
 
 class LibvirtOptions(Options):
@@ -106,7 +108,7 @@ class LibvirtCloud(LibcloudCloud):
             )
         if not domain.isActive():
             _volume(pool, disk_xml(f"{name}.qcow2", size, image.path()))
-            seed = seed_image(name, spec.name, cloud_config(spec.ssh_ca))
+            seed = seed_image(name, spec.name, cloud_config(spec.ssh_ca, _TELL))
             self._upload(_volume(pool, volume_xml(f"{name}.iso", len(seed))), seed)
             domain.create()
         return self._node(domain)
@@ -168,19 +170,10 @@ class LibvirtCloud(LibcloudCloud):
 
     def vouch(self, node: CloudNode) -> str | None:
         """The host key, read in the machine by its guest agent, to which only this host speaks."""
-        qemu = importlib.import_module("libvirt_qemu")
-
-        def agent(execute: str, **arguments: Any) -> Any:
-            asked = json.dumps({"execute": execute, "arguments": arguments})
-            return json.loads(qemu.qemuAgentCommand(domain, asked, AGENT_TIMEOUT, 0))["return"]
-
-        with self.asking(f"asking the agent of {node.name}"):
-            domain = self.host.lookupByUUIDString(node.id)
-            handle = agent("guest-file-open", path=_KEY_FILE, mode="r")
-            said = base64.b64decode(agent("guest-file-read", handle=handle, count=4096)["buf-b64"]).decode()
-            agent("guest-file-close", handle=handle)
-        words = said.split()
-        return " ".join(words[:2]) if words[:1] == ["ssh-ed25519"] else None
+        said: list[str] = []
+        with self.asking(f"asking the agent of {node.name}"), _unless(_NO_AGENT):
+            said = _read(self.host.lookupByUUIDString(node.id), _KEY_FILE).split()
+        return " ".join(said[:2]) if said[:1] == ["ssh-ed25519"] else None
 
     def sizes(self) -> Sequence[CloudSize]:
         """Those of the settings."""
@@ -237,6 +230,25 @@ def _addresses(domain: Any) -> list[str]:
         if known:
             return known
     return []
+
+
+def _read(domain: Any, file: str) -> str:
+    """A small file of the machine; nothing where there is none, yet."""
+    qemu = importlib.import_module("libvirt_qemu")
+
+    def agent(execute: str, **arguments: Any) -> Any:
+        asked = json.dumps({"execute": execute, "arguments": arguments})
+        return json.loads(qemu.qemuAgentCommand(domain, asked, AGENT_TIMEOUT, 0))["return"]
+
+    handle = None
+    with _unless(_AGENT_SAID_NO):
+        handle = agent("guest-file-open", path=file, mode="r")
+    if handle is None:
+        return ""
+    try:
+        return base64.b64decode(agent("guest-file-read", handle=handle, count=4096)["buf-b64"]).decode()
+    finally:
+        agent("guest-file-close", handle=handle)
 
 
 def _volume(pool: Any, wish: str) -> Any:

@@ -6,6 +6,7 @@ from http.client import IncompleteRead
 
 import pytest
 from libcloud.common.exceptions import BaseHTTPError
+from libcloud.common.google import GoogleBaseError
 from libcloud.common.types import InvalidCredsError, LibcloudError, MalformedResponseError
 from requests.exceptions import ConnectionError as NoConnection
 
@@ -45,6 +46,7 @@ class Coded(LibcloudError):
         (MalformedResponseError("not JSON", "<html>"), CloudFault),
         (Coded("wrong"), CloudFault),
         (KeyError("state"), CloudFault),
+        (GoogleBaseError({"message": "no"}, 403, "forbidden"), CloudRefused),
         (TimeoutError("timed out"), CloudUnreachable),
         (ConnectionRefusedError(111, "Connection refused"), CloudUnreachable),
         (NoConnection("no route"), CloudUnreachable),
