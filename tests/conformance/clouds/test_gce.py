@@ -49,6 +49,14 @@ def test_a_google_machine_may_do_nothing_in_the_project_and_lets_in_nobody_of_it
     assert told["user-data"].startswith("#cloud-config\n")
 
 
+def test_a_google_machine_is_put_where_the_settings_say(subject: Subject, cloud: Cloud) -> None:
+    options = {**subject.settings.options, "subnetwork": "machines", "network_tags": "desktops, lan"}
+    open_cloud(subject.settings.model_copy(update={"options": options})).build(subject.spec("f1"))
+    [machine] = subject.wire.machines.values()
+    assert machine["networkInterfaces"][0]["subnetwork"].endswith("/regions/europe-west2/subnetworks/machines")
+    assert machine["tags"]["items"] == ["desktops", "lan"]
+
+
 @pytest.mark.parametrize(
     ("size", "preemptible", "scheduling"),
     [

@@ -170,6 +170,11 @@ FIXED = [
     _thing("compute#image", "desktop-1", f"{API}{BASE}/global/images/family/desktop", status="READY", family="desktop"),
     _thing("compute#image", "debian-12-v1", f"{API}{_DEBIAN}/family/debian-12", status="READY", family="debian-12"),
     _thing("compute#network", "default", f"{API}{BASE}/global/networks/default", autoCreateSubnetworks=True),
+    _thing(
+        *("compute#subnetwork", "machines", f"{API}{BASE}/regions/{REGION}/subnetworks/machines"),
+        **{"region": f"{API}{BASE}/regions/{REGION}", "network": f"{API}{BASE}/global/networks/default"},
+        **{"ipCidrRange": "10.154.0.0/20", "gatewayAddress": "10.154.0.1"},
+    ),
     _thing("compute#diskType", "pd-balanced", f"{API}{BASE}/zones/{ZONE}/diskTypes/pd-balanced", zone=ZONE),
 ]
 
