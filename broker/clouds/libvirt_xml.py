@@ -23,6 +23,9 @@ def domain_xml(
     SubElement(domain, "vcpu").text = str(size.cores)
     SubElement(SubElement(domain, "metadata"), f"{{{NAMESPACE}}}machine").text = json.dumps(dict(tags))
     SubElement(SubElement(domain, "os"), "type").text = "hvm"
+    features = SubElement(domain, "features")
+    for each in ("acpi", "apic"):
+        SubElement(features, each)
     if type_ == "kvm":
         SubElement(domain, "cpu", mode="host-passthrough")
     for end in ("poweroff", "crash"):
