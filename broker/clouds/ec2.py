@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from libcloud.compute.base import Node, NodeSize
+from libcloud.compute.constants.ec2_instance_types import INSTANCE_TYPES
 from libcloud.compute.drivers.ec2 import EC2NetworkSubnet
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
@@ -58,8 +59,7 @@ class Ec2Cloud(LibcloudCloud):
         options = self.options
         node: Node = self.driver.create_node(
             name=spec.name,
-            # EC2 itself knows its types best: Libcloud's list of them is as old as Libcloud
-            size=NodeSize(spec.size_id, spec.size_id, 0, 0, 0, 0.0, self.driver),
+            size=self._size(spec.size_id),
             image=self._image(spec.image_id),
             ex_subnet=EC2NetworkSubnet(options.subnet, options.subnet, "available"),
             ex_security_group_ids=listed(options.security_groups) or None,
@@ -69,6 +69,12 @@ class Ec2Cloud(LibcloudCloud):
             ex_terminate_on_shutdown=True,
         )
         return node
+
+    def _size(self, wanted: str) -> NodeSize:
+        """The instance type, in Libcloud's own list of them: all of it as sizes, with prices, takes a while."""
+        if wanted not in INSTANCE_TYPES:
+            raise CloudRefused(f"{self.settings.title} has no size {wanted}.", hint="Give an instance type: t3.large.")
+        return NodeSize(driver=self.driver, price=None, **INSTANCE_TYPES[wanted])
 
     def _image(self, wanted: str) -> Any:
         """The image of this id, or the newest of our own of this name."""

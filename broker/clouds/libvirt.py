@@ -43,7 +43,7 @@ _TELL = f"cp /etc/ssh/ssh_host_ed25519_key.pub {_KEY_FILE}"  # once cloud-init h
 STATES: dict[int, NodePhase] = {1: "running", 2: "running", 4: "deleting"}
 SHUT_OFF, NEVER_STARTED = 5, 0
 # libvirt's virErrorNumber
-_AGENT_SAID_NO, _NO_SUPPORT, _NO_DOMAIN, _NO_VOLUME, _NO_METADATA, _NO_AGENT, _VOLUME_EXISTS = 1, 3, 42, 50, 80, 86, 90
+_AGENT_SAID_NO, _NO_SUPPORT, _NO_DOMAIN, _NO_VOLUME, _NO_METADATA, _NO_AGENT = 1, 3, 42, 50, 80, 86
 
 
 class LibvirtOptions(Options):
@@ -253,9 +253,9 @@ def _read(domain: Any, file: str) -> str:
 
 def _volume(pool: Any, wish: str) -> Any:
     """The volume, made where an earlier request did not."""
-    with _unless(_VOLUME_EXISTS):
-        return pool.createXML(wish, 0)
-    return pool.storageVolLookupByName(ET.fromstring(wish).findtext("name"))  # noqa: S314 (our own)
+    with _unless(_NO_VOLUME):
+        return pool.storageVolLookupByName(ET.fromstring(wish).findtext("name"))  # noqa: S314 (our own)
+    return pool.createXML(wish, 0)
 
 
 def _bindings(cloud: str) -> Any:

@@ -68,3 +68,11 @@ def test_wrong_options_are_named() -> None:
 def test_the_gpus_of_a_type_have_a_model(name: str, gpus: int, model: str) -> None:
     sizes = {size.name: size for size in opened(**{**OPTIONS, "region": "us-east-1"}).sizes()}
     assert (sizes[name].gpus, sizes[name].gpu_model) == (gpus, model)
+
+
+def test_a_type_is_looked_up_by_its_name() -> None:
+    cloud = opened(**OPTIONS)
+    assert isinstance(cloud, Ec2Cloud)
+    assert cloud._size("t3.micro").id == "t3.micro"
+    with pytest.raises(CloudRefused, match=r"^Amazon has no size t3\.nano-ish\.$"):
+        cloud._size("t3.nano-ish")
