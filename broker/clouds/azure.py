@@ -28,7 +28,6 @@ from broker.clouds.common import PHASES, LibcloudCloud, Options, name_of_request
 from broker.clouds.userdata import cloud_config, host_key
 from broker.settings import CloudSettings
 
-TIMEOUT = 30.0  # seconds for each answer
 VERSION = "2021-11-01"  # of Microsoft.Compute; Libcloud's own
 NETWORK_VERSION = "2020-11-01"
 _MODEL = re.compile(r"_(?P<model>[A-Z]+\d+[A-Z]*)(?:_|$)")  # Standard_NC4as_T4_v3 is a T4, as Azure names its sizes
@@ -65,7 +64,7 @@ class AzureCloud(LibcloudCloud):
         self._subscription = f"/subscriptions/{self.options.subscription}"
         self._group = f"{self._subscription}/resourceGroups/{self.options.resource_group}/providers"
         self._region = f"{self._subscription}/providers/Microsoft.Compute/locations/{self.options.region}"
-        super().__init__(settings, lambda: _driver(self.options))
+        super().__init__(settings, lambda: _driver(self.options, settings.timeout))
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, unless an earlier request did: its name is this request's alone."""
@@ -178,7 +177,7 @@ class AzureCloud(LibcloudCloud):
         with self.asking(f"reading the console of {node.name}"):
             answer = self._ask(f"{self._path(node.id)}/retrieveBootDiagnosticsData", method="POST")
             place = urlsplit(answer["serialConsoleLogBlobUri"])
-            connection = self.driver.connection.conn_class(place.hostname, 443, timeout=TIMEOUT)
+            connection = self.driver.connection.conn_class(place.hostname, 443, timeout=self.settings.timeout)
             connection.request("GET", f"{place.path}?{place.query}")
             log = connection.getresponse()
             if log.status_code == 404:  # nothing was written yet
@@ -269,11 +268,11 @@ def _key_that_nobody_has() -> str:
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def _driver(options: AzureOptions) -> Any:
+def _driver(options: AzureOptions, timeout: float) -> Any:
     driver: Any = get_driver(Provider.AZURE_ARM)
     return driver(
         *(options.tenant, options.subscription, options.client_id, options.client_secret),
         region=options.region,
         cloud_environment=options.environment,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )

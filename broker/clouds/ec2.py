@@ -72,9 +72,10 @@ class Ec2Cloud(LibcloudCloud):
 
     def _size(self, wanted: str) -> NodeSize:
         """The instance type, in Libcloud's own list of them: all of it as sizes, with prices, takes a while."""
-        if wanted not in INSTANCE_TYPES:
+        known: Any = INSTANCE_TYPES.get(wanted)
+        if known is None:
             raise CloudRefused(f"{self.settings.title} has no size {wanted}.", hint="Give an instance type: t3.large.")
-        return NodeSize(driver=self.driver, price=None, **INSTANCE_TYPES[wanted])
+        return NodeSize(driver=self.driver, price=0.0, **known)
 
     def _image(self, wanted: str) -> Any:
         """The image of this id, or the newest of our own of this name."""

@@ -23,7 +23,6 @@ from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import BadSettings, CloudFull, CloudRefused
 from broker.settings import CloudSettings
 
-TIMEOUT = 60.0  # seconds for each answer, and for what Google does behind it
 # Google's own words; a machine that it pre-empts is stopped
 STATES: dict[str, NodePhase] = {
     "PROVISIONING": "building",
@@ -53,7 +52,7 @@ class GceCloud(LibcloudCloud):
     def __init__(self, settings: CloudSettings) -> None:
         self.options = options_of(settings, GceOptions)
         account = _account(settings, self.options.key_file)
-        super().__init__(settings, lambda: _driver(settings.title, self.options, account))
+        super().__init__(settings, lambda: _driver(settings, self.options, account))
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node; its name is this request's alone, and Google makes no second one of a name."""
@@ -198,7 +197,7 @@ def _account(settings: CloudSettings, file: str) -> dict[str, str]:
         ) from error
 
 
-def _driver(title: str, options: GceOptions, account: dict[str, str]) -> Any:
+def _driver(settings: CloudSettings, options: GceOptions, account: dict[str, str]) -> Any:
     """Libcloud's driver; it would keep its token in a file of the home folder."""
     driver: Any = get_driver(Provider.GCE)
     made = driver(
@@ -207,9 +206,9 @@ def _driver(title: str, options: GceOptions, account: dict[str, str]) -> Any:
         project=options.project,
         datacenter=options.zone,
         credential_file=os.devnull,
-        timeout=TIMEOUT,
+        timeout=settings.timeout,
     )
     if made.zone is None:
         there = ", ".join(sorted(made.zone_dict))
-        raise CloudRefused(f"{title} has no zone {options.zone}.", hint=f"It has these: {there}.")
+        raise CloudRefused(f"{settings.title} has no zone {options.zone}.", hint=f"It has these: {there}.")
     return made

@@ -19,7 +19,6 @@ from broker.clouds.opennebula_driver import OpenNebulaNodeDriver, tag_name
 from broker.clouds.userdata import cloud_config
 from broker.settings import CloudSettings
 
-TIMEOUT = 30.0  # seconds for each answer
 HOST_KEY = "BEAMDESK_HOST_KEY"
 _TAGS = {tag_name(key): key for key in (DEPLOYMENT, CLOUD, MACHINE, REQUEST)}
 _KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*")
@@ -57,7 +56,7 @@ class OpenNebulaCloud(LibcloudCloud):
         super().__init__(
             settings,
             lambda: OpenNebulaNodeDriver(
-                options.username, options.password, endpoint=options.endpoint, timeout=TIMEOUT
+                options.username, options.password, endpoint=options.endpoint, timeout=settings.timeout
             ),
         )
         self._catalogue = Catalogue(settings.title)

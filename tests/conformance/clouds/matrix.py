@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.conformance.clouds.subjects import PROOFS, ROOT
 
@@ -29,15 +30,32 @@ def matrix() -> str:
 
 
 def promises() -> list[tuple[str, list[str]]]:
-    """Each promise, and the subjects that are held to it: all, or the one that its file is named for."""
+    """Each promise, and the subjects that are held to it: all, or those that its marks name."""
     found = []
     for file in sorted(HERE.glob("test_*.py"), key=lambda file: (file.stem.removeprefix("test_") in PROOFS, file.stem)):
-        own = file.stem.removeprefix("test_")
-        for each in ast.parse(file.read_text()).body:
-            if isinstance(each, ast.FunctionDef) and each.name.startswith("test_"):
-                promise = each.name.removeprefix("test_").replace("_", " ")
-                found.append((promise, [own] if own in PROOFS else list(PROOFS)))
+        module = importlib.import_module(f"{__package__}.{file.stem}")
+        for name, function in vars(module).items():
+            if name.startswith("test_"):
+                marks = [*_marks(module), *_marks(function)]
+                named = next((subjects for mark in marks if (subjects := _subjects(mark))), list(PROOFS))
+                found.append((name.removeprefix("test_").replace("_", " "), named))
     return found
+
+
+def _marks(marked: Any) -> list[Any]:
+    marks = getattr(marked, "pytestmark", [])
+    return marks if isinstance(marks, list) else [marks]
+
+
+def _subjects(mark: Any) -> list[str]:
+    """Those that a mark of parametrize gives as `subject`."""
+    if mark.name != "parametrize":
+        return []
+    names, rows = mark.args[:2]
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    if "subject" not in names:
+        return []
+    return [row if len(names) == 1 else row[names.index("subject")] for row in rows]
 
 
 def parts(document: str) -> tuple[str, str, str]:
