@@ -57,7 +57,7 @@ def test_a_good_file_is_read(config: Path) -> None:
         (
             "beamdesk-local",
             "vsphere",
-            ["clouds.ral.driver = 'vsphere'", "must be 'beamdesk-local', 'ec2' or 'openstack'"],
+            ["clouds.ral.driver = 'vsphere'", "must be 'azure', 'beamdesk-local', 'ec2',", "or 'openstack'"],
         ),
         ('roles = ["light"]', "", ["environments.light.roles: is missing"]),
         ("[clouds.ral]", "[web]\nlisten = '8080'\n[clouds.ral]", ["web.listen = '8080'", "must match"]),
