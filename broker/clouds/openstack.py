@@ -122,7 +122,7 @@ class OpenStackCloud(LibcloudCloud):
 
     def _lacks_address(self, node: Node) -> bool:
         ours = self.tags_of(node).get(CLOUD) == self.settings.name
-        return ours and not node.extra[FLOATING] and super().describe(node).state == "running"
+        return ours and not node.extra[FLOATING] and self.describe(node).state == "running"
 
     def _floating(self) -> FloatingAddresses | None:
         if not self.options.floating_network:
