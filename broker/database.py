@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event
+from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -96,6 +96,16 @@ class Database:
 def changed(db: Session, kind: str, id_: int | str, owner: int | None = None) -> None:
     """Note that this thing changes in the transaction of `db`; `owner` is the user who may see it."""
     db.info.setdefault("changed", set()).add(((kind, id_), owner))
+
+
+def hold(db: Session, name: str) -> None:
+    """Wait for the one lock of this name, and hold it until the transaction of `db` ends.
+
+    For a sum over many rows that must not pass a limit, which no row's own lock guards. SQLite's writers are alone
+    anyway.
+    """
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _engine(url: str, pool_size: int) -> Engine:

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.database import now
 from broker.pools import takeover
-from broker.pools.allocation import Offer
+from broker.pools.allocation import Offer, Weights
+from broker.pools.fairness import Shares
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
 from broker.pools.sizing import Counts
 from broker.pools.standing import Standing, standings
@@ -141,8 +142,25 @@ def _offer(
         coming=sum(held.get(state, 0) for state in COMING),
         room=max(0, limit - sum(held.values())) if standing.in_service else 0,
         limit=limit,
-        serving=is_serving(wish) and not standing.draining,
+        serving=is_serving(wish),
+        gpu_model=size.gpu_model,
+        architecture=size.architecture,
+        groups=pool.groups,
+        cost=pool.cost,
+        preemptible=pool.preemptible,
+        away="its cloud is being drained" if standing.draining else "",
+        health=standing.health,
     )
+
+
+def weights(settings: Settings) -> Weights:
+    """How the settings weigh pools."""
+    return Weights(**settings.allocation.model_dump())
+
+
+def shares(settings: Settings) -> Shares:
+    """What the settings entitle groups to."""
+    return Shares(settings.shares, settings.limits.minutes_per_machine)
 
 
 def claim(db: Session, pool: str, session_id: int) -> int | None:

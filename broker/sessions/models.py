@@ -47,10 +47,12 @@ class UserSession(Base):
     __table_args__ = (
         Index("ix_sessions_user_state", "user_id", "state"),
         Index("ix_sessions_state", "state"),
+        Index("ix_sessions_group_state", "group", "state"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    group: Mapped[str] = mapped_column(String(64), default="")  # of the owner's, the one that it counts for
     environment: Mapped[str] = mapped_column(String(40))
     wish: Mapped[dict[str, Any]]
     state: Mapped[SessionState] = mapped_column(String(16), default=S.REQUESTED)

@@ -13,8 +13,9 @@ from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools import overview as pools_overview
+from broker.pools.alternatives import Alternative, WhyNot
 from broker.pools.models import Machine
-from broker.sessions import service, timings, waiting
+from broker.sessions import service, timings, waiting, wishes
 from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
 from broker.sessions.waiting import Queues
 from broker.settings import Settings
@@ -60,6 +61,8 @@ class Card:
     reason: str
     place: int | None
     wait_seconds: float | None
+    alternatives: list[Alternative]
+    why_not: list[WhyNot]
     requested_at: datetime
     ready_at: datetime | None
     expires_at: datetime | None
@@ -148,6 +151,8 @@ def _card(
 ) -> Card:
     environment = settings.environments.get(session.environment)
     place = queues.place(session.pool, session.id) if queues and session.state == S.QUEUED else None
+    waits = queues is not None and session.state == S.QUEUED
+    found = wishes.prospects(settings, queues, session) if queues and waits else wishes.NONE
     ready = session.state == S.READY
     longest = timedelta(hours=settings.leases.maximum_hours)
     return Card(
@@ -162,6 +167,8 @@ def _card(
         reason=session.reason,
         place=place,
         wait_seconds=queues.wait_seconds(session.pool, place) if queues and place else None,
+        alternatives=found.alternatives,
+        why_not=found.why_not,
         requested_at=session.requested_at,
         ready_at=session.ready_at,
         expires_at=session.expires_at,
