@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, func, select
+from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, func, insert, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -77,6 +77,7 @@ class Database:
         with self._turn, Session(self.engine, expire_on_commit=False) as db:
             with db.begin():
                 yield db
+                _write_noted(db)
             changed = frozenset(db.info.get("changed", ()))
         if changed:
             for listener in self.listeners:
@@ -96,6 +97,20 @@ class Database:
 def changed(db: Session, kind: str, id_: int | str, owner: int | None = None) -> None:
     """Note that this thing changes in the transaction of `db`; `owner` is the user who may see it."""
     db.info.setdefault("changed", set()).add(((kind, id_), owner))
+
+
+def note(db: Session, table: type[Base], **row: Any) -> None:
+    """Insert this row with the commit of `db`, all that are noted of a table in one batch.
+
+    For rows that are only written down, as the audit log's: the transaction cannot read them back.
+    """
+    db.info.setdefault("noted", {}).setdefault(table, []).append(row)
+
+
+def _write_noted(db: Session) -> None:
+    for table, rows in db.info.pop("noted", {}).items():
+        db.flush()  # what the rows refer to
+        db.execute(insert(table.__table__), rows)
 
 
 def hold(db: Session, name: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Table, bindparam, case, func, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker import events
 from broker.database import now
@@ -22,16 +24,42 @@ from broker.settings import PoolSettings, Settings
 M = MachineState
 RECENT_BUILDS = 20
 
+# Statements of a launch are made once: putting one together costs as much as asking the database.
+_COUNTS = (
+    select(Machine.pool, Machine.state, func.count())
+    .where(Machine.pool.in_(bindparam("pools", expanding=True)), Machine.state.in_(LIVE))
+    .group_by(Machine.pool, Machine.state)
+)
+_POOLS = select(Pool).where(Pool.name.in_(bindparam("pools", expanding=True)))
+
+
+def _claim(machines: Table) -> ReturningUpdate[Any]:
+    moment = bindparam("moment", type_=Machine.changed_at.type)
+    busy = case((Machine.work_until > moment, 1), else_=0)
+    vacant = select(Machine.id).where(Machine.pool == bindparam("of_pool"), Machine.state == M.VACANT)
+    pick = vacant.order_by(busy, Machine.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
+    return (
+        update(machines)
+        .where(machines.c.id == pick, machines.c.state == M.VACANT)
+        .values(
+            state=M.ACQUIRED,
+            session_id=bindparam("for_session"),
+            changed_at=moment,
+            work_until=None,
+            attempt=machines.c.attempt + 1,
+        )
+        .returning(machines.c.id)
+    )
+
+
+_CLAIM = _claim(Machine.metadata.tables[Machine.__tablename__])
+
 
 def counts(db: Session, pools: Iterable[str]) -> dict[str, Counter[MachineState]]:
     """For each pool, how many live machines it has in each state."""
     names = list(pools)
     found: dict[str, Counter[MachineState]] = {name: Counter() for name in names}
-    rows = db.execute(
-        select(Machine.pool, Machine.state, func.count())
-        .where(Machine.pool.in_(names), Machine.state.in_(LIVE))
-        .group_by(Machine.pool, Machine.state)
-    )
+    rows = db.execute(_COUNTS, {"pools": names})
     for pool, state, number in rows:
         found[pool][MachineState(state)] = number
     return found
@@ -58,9 +86,10 @@ def counts_of(held: Mapping[MachineState, int], queued: int) -> Counts:
     )
 
 
-def wishes_of_administrators(db: Session) -> dict[str, Pool]:
-    """The rows of pools that say more than the settings, by name."""
-    return {pool.name: pool for pool in db.scalars(select(Pool))}
+def wishes_of_administrators(db: Session, pools: Collection[str] | None = None) -> dict[str, Pool]:
+    """The rows of `pools`, or of all, that say more than the settings, by name."""
+    found = db.scalars(select(Pool)) if pools is None else db.scalars(_POOLS, {"pools": pools})
+    return {pool.name: pool for pool in found}
 
 
 def target_and_limit(settings: PoolSettings, pool: Pool | None) -> tuple[int, int]:
@@ -121,7 +150,8 @@ def taken_over(
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
     """Every pool of `environment` (or all) as it stands now."""
     pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
-    held, wishes, clouds = counts(db, (p.name for p in pools)), wishes_of_administrators(db), standings(db, settings)
+    names = [pool.name for pool in pools]
+    held, wishes, clouds = counts(db, names), wishes_of_administrators(db, names), standings(db, settings)
     return [_offer(settings, pool, held[pool.name], wishes.get(pool.name), clouds[pool.cloud]) for pool in pools]
 
 
@@ -169,22 +199,7 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
     One statement, so that no machine is given twice: PostgreSQL passes over rows that others hold locked, SQLite
     has one writer at a time. Machines that are just being probed come last.
     """
-    moment = now()
-    busy = case((Machine.work_until > moment, 1), else_=0)
-    pick = select(Machine.id).where(Machine.pool == pool, Machine.state == M.VACANT).order_by(busy, Machine.id).limit(1)
-    machine_id = db.execute(
-        update(Machine)
-        .where(Machine.id == pick.with_for_update(skip_locked=True).scalar_subquery(), Machine.state == M.VACANT)
-        .values(
-            state=M.ACQUIRED,
-            session_id=session_id,
-            changed_at=moment,
-            work_until=None,
-            attempt=Machine.attempt + 1,
-        )
-        .returning(Machine.id)
-        .execution_options(synchronize_session=False)
-    ).scalar()
+    machine_id: int | None = db.scalar(_CLAIM, {"of_pool": pool, "moment": now(), "for_session": session_id})
     if machine_id is not None:
         events.record(db, "machine:acquired", machine_id, before=M.VACANT, session=session_id, pool=pool)
         events.changed(db, "pool", pool)

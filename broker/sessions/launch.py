@@ -116,7 +116,6 @@ def _become_ready(runtime: Runtime, session_id: int, attempt: int) -> None:
         session = _still(db, session_id, attempt)
         lease = service.lease_of(runtime.settings, session.environment)
         move(db, session, S.READY, reason="the desktop is painted", ready_at=now(), expires_at=now() + lease)
-        db.refresh(session)
         mark(db, session, "ready")
 
 
@@ -144,5 +143,4 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
             )
             return
         move(db, session, S.QUEUED, reason=f"machine {machine.id} failed: {error.message}", machine_id=None)
-        db.refresh(session)
         service.claim_for(db, runtime.settings, session, *service.open_to(db, runtime.settings, session))

@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from broker import events
-from broker.database import Base, now
+from broker.database import Base, note, now
 from broker.errors import WrongState
 
 
@@ -89,12 +89,15 @@ class LaunchMark(Base):
 STAGES = ("chosen", "claimed", "attached", "ready", "ticket", "handshake", "first_frame")
 
 
-def mark(db: Session, session: UserSession, stage: str) -> None:
-    """Note that the launch of `session` reached `stage` now, unless it did before."""
-    if db.get(LaunchMark, (session.id, stage)) is None:
+def mark(db: Session, session: UserSession, stage: str, *, known_first: bool = False) -> None:
+    """Note that the launch of `session` reached `stage` now, unless it did before; `known_first` spares the look."""
+    if known_first or db.get(LaunchMark, (session.id, stage)) is None:
         seconds = (now() - session.requested_at).total_seconds()
-        db.add(LaunchMark(session_id=session.id, stage=stage, environment=session.environment, seconds=seconds))
+        note(db, LaunchMark, session_id=session.id, stage=stage, environment=session.environment, seconds=seconds)
         events.changed(db, "launch", session.id)
+
+
+KEEPS_REASON = (S.QUEUED, S.PREPARING)  # why this pool: shown to the user as the session's own reason
 
 
 def move(
@@ -106,18 +109,21 @@ def move(
     actor: str = events.SYSTEM,
     **values: Any,
 ) -> None:
-    """Move `session` to `after` and set `values`, or raise WrongState and change nothing."""
+    """Move `session` to `after` and set `values`, or raise WrongState and change nothing.
+
+    The session is then as the database has it, all in one statement: launches are counted in milliseconds.
+    """
     before = SessionState(session.state)
     if after not in MOVES[before]:
         raise WrongState(f"Session {session.id} is {before}; it cannot become {after}.", hint="Reload the page.")
-    moved = db.execute(
+    shown = {"reason": reason} if after in KEEPS_REASON else {}
+    moved = db.scalars(
         update(UserSession)
         .where(UserSession.id == session.id, UserSession.state == before, UserSession.attempt == session.attempt)
-        .values(state=after, changed_at=now(), work_until=None, attempt=UserSession.attempt + 1, **values)
-        .execution_options(synchronize_session=False)
-    )
-    if moved.rowcount != 1:  # type: ignore[attr-defined]
+        .values(state=after, changed_at=now(), work_until=None, attempt=UserSession.attempt + 1, **shown, **values)
+        .returning(UserSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).one_or_none()
+    if moved is None:
         raise WrongState(f"Session {session.id} is no longer {before}.", hint="Reload the page.")
-    if session in db:
-        db.expire(session)
     events.record(db, f"session:{after}", session.id, actor=actor, owner=session.user_id, before=before, reason=reason)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from broker import events
@@ -36,6 +36,10 @@ from broker.settings import EnvironmentSettings, Settings
 
 S = SessionState
 BY_OWNER = "ended by you"
+_LOCK = select(User.id).where(User.id == bindparam("user")).with_for_update()
+_ACTIVE = select(UserSession.id, UserSession.environment).where(
+    UserSession.user_id == bindparam("user"), UserSession.state.in_(ACTIVE)
+)
 
 
 def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = False) -> UserSession:
@@ -47,7 +51,7 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
     environment = offered(runtime.settings, person, wish.environment)
     wish = replace(wish, groups=tuple(sorted(person.groups)))
     with runtime.database.transaction() as db:
-        db.execute(select(User.id).where(User.id == person.user_id).with_for_update())
+        db.execute(_LOCK, {"user": person.user_id})
         _must_be_allowed(db, runtime.settings, person, environment, another)
         offers = waiting.vacancies(db, runtime.settings, environment.name, behind=waiting.queued_by_pool(db))
         group, affordable = _group_for(db, runtime.settings, person, environment, wish, offers)
@@ -61,8 +65,9 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
         )
         db.add(session)
         db.flush()
-        events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asdict(wish))
-        mark(db, session, "chosen")
+        asked = session.wish
+        events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asked)
+        mark(db, session, "chosen", known_first=True)
         if not claim_for(db, runtime.settings, session, wish, affordable):
             queue_up(db, runtime.settings, session, wish, affordable)
         return session
@@ -83,11 +88,7 @@ def offered(settings: Settings, person: Person, name: str) -> EnvironmentSetting
 def _must_be_allowed(
     db: Session, settings: Settings, person: Person, environment: EnvironmentSettings, another: bool
 ) -> None:
-    mine = db.execute(
-        select(UserSession.id, UserSession.environment).where(
-            UserSession.user_id == person.user_id, UserSession.state.in_(ACTIVE)
-        )
-    ).all()
+    mine = db.execute(_ACTIVE, {"user": person.user_id}).all()
     running = [id_ for id_, name in mine if name == environment.name]
     if running and not another:
         raise AlreadyRunning(
@@ -149,8 +150,6 @@ def queue_up(db: Session, settings: Settings, session: UserSession, wish: Wish, 
     choice = allocation.choose(wish, offers, stock.weights(settings))
     pool = choice.pool if isinstance(choice, Choice) else None
     move(db, session, S.QUEUED, reason=choice.reason, pool=pool)
-    db.refresh(session)
-    session.reason = choice.reason
 
 
 def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[Offer]) -> bool:
@@ -165,9 +164,7 @@ def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish,
             reason = allocation.explain(offer, fitting, wish, weights)
             tries = session.tries + 1
             move(db, session, S.PREPARING, reason=reason, pool=offer.pool, machine_id=machine_id, tries=tries)
-            db.refresh(session)
-            session.reason = reason
-            mark(db, session, "claimed")
+            mark(db, session, "claimed", known_first=tries == 1)
             return True
         fitting[number] = replace(offer, vacant=0)  # somebody was quicker
     return False
@@ -194,7 +191,6 @@ def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") 
 def close(db: Session, session: UserSession, *, reason: str, actor: str = events.SYSTEM) -> None:
     """Move an active session to ending; gateways close its connections, and its machine is deleted after it."""
     move(db, session, S.ENDING, reason=reason, actor=actor, end_reason=reason)
-    db.refresh(session)
 
 
 def finish(db: Session, session: UserSession) -> None:
@@ -203,7 +199,6 @@ def finish(db: Session, session: UserSession) -> None:
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if machine is not None and machine.state in (MachineState.ACQUIRED, MachineState.FAILED):
         move_machine(db, machine, MachineState.DELETING, reason=f"session {session.id} ended")
-    db.refresh(session)
 
 
 def fail(db: Session, session: UserSession, failure: str) -> None:
@@ -212,7 +207,6 @@ def fail(db: Session, session: UserSession, failure: str) -> None:
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if machine is not None and machine.state == MachineState.ACQUIRED:
         move_machine(db, machine, MachineState.FAILED, reason=failure, failure=failure)
-    db.refresh(session)
 
 
 def extend(runtime: Runtime, person: Person, session_id: int, hours: float | None = None) -> UserSession:

@@ -19,6 +19,12 @@ from broker.sessions.models import SessionState, UserSession
 from broker.sessions.rules import Line, wait_estimate
 from broker.settings import Settings
 
+_QUEUED = (
+    select(UserSession.pool, func.count())
+    .where(UserSession.state == SessionState.QUEUED, UserSession.pool.is_not(None))
+    .group_by(UserSession.pool)
+)
+
 
 @dataclass(frozen=True)
 class Queues:
@@ -64,11 +70,7 @@ def look(db: Session, settings: Settings, environment: str | None = None) -> Que
 
 def queued_by_pool(db: Session) -> Counter[str]:
     """How many sessions wait, by the pool that they wait for."""
-    rows = db.execute(
-        select(UserSession.pool, func.count())
-        .where(UserSession.state == SessionState.QUEUED, UserSession.pool.is_not(None))
-        .group_by(UserSession.pool)
-    )
+    rows = db.execute(_QUEUED)
     return Counter({str(pool): number for pool, number in rows})
 
 
