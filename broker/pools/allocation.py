@@ -218,15 +218,11 @@ def weighted(offer: Offer, wish: Wish, weights: Weights, scale: _Scale) -> Mappi
     }
 
 
-_WORDS = {
+_WORDS = {  # of what the rest of the reason does not say yet
     "gpus": "keeps GPUs free",
-    "near": "nearest to your data",
     "health": "its cloud is well",
-    "prefer": "where you prefer",
-    "size": "smaller than others",
     "cost": "cheapest",
     "steady": "not pre-emptible",
-    "vacancies": "most to spare",
 }
 
 
@@ -248,10 +244,8 @@ def _why(best: Offer, fitting: Sequence[Offer], wish: Wish, weights: Weights) ->
         return "smallest that is free"
     rivals = [o for o in fitting if o is not best and standing(o) == standing(best)]
     decided = _decided(best, rivals, wish, weights, _scale(fitting))
-    if smaller:
-        return " and ".join(_WORDS[name] for name in decided[:2]) or "the best of those that fit"
-    others = [_WORDS[name] for name in decided if name in ("cost", "steady", "health")]
-    return ", ".join(["smallest that fits", *others[:1]])
+    others = [_WORDS[name] for name in decided if name in _WORDS]
+    return ", ".join(["before smaller ones" if smaller else "smallest that fits", *others[:1]])
 
 
 def _decided(best: Offer, rivals: Sequence[Offer], wish: Wish, weights: Weights, scale: _Scale) -> list[str]:

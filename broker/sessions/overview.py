@@ -105,6 +105,12 @@ def just_over(db: Session, settings: Settings, person: Person) -> list[Card]:
     return cards(db, settings, mine, *over, by_others, UserSession.environment.not_in(running), limit=3)
 
 
+def queued(db: Session, settings: Settings) -> list[Card]:
+    """All sessions that wait: the next one of each pool first."""
+    found = cards(db, settings, UserSession.state == S.QUEUED, limit=500)
+    return sorted(found, key=lambda card: (card.place or 0, card.requested_at))
+
+
 def one(db: Session, settings: Settings, session: UserSession) -> Card:
     """The card of this session."""
     return cards(db, settings, UserSession.id == session.id)[0]
