@@ -157,8 +157,7 @@ def _card(
 ) -> Card:
     environment = settings.environments.get(session.environment)
     place = queues.place(session.pool, session.id) if queues and session.state == S.QUEUED else None
-    waits = queues is not None and session.state == S.QUEUED
-    found = wishes.prospects(settings, queues, session) if queues and waits else wishes.NONE
+    found = wishes.prospects(settings, queues, session) if queues and session.state == S.QUEUED else wishes.NONE
     ready = session.state == S.READY
     longest = timedelta(hours=settings.leases.maximum_hours)
     return Card(

@@ -80,6 +80,12 @@ def groups_of(settings: Settings, person: Person, environment: EnvironmentSettin
     return sorted(admitting, key=lambda group: (-shares.of(group), group)) or [""]
 
 
+def hold(db: Session, settings: Settings, group: str) -> None:
+    """Hold the group's lock until the transaction ends, where it has a quota. Taken before any session's row."""
+    if group in settings.quotas:
+        database.hold(db, f"group {group}")
+
+
 def affordable(
     db: Session, settings: Settings, group: str, offers: Iterable[Offer], *, besides: int | None = None
 ) -> list[Offer]:
@@ -90,7 +96,7 @@ def affordable(
     quota = settings.quotas.get(group)
     if quota is None:
         return list(offers)
-    database.hold(db, f"group {group}")
+    hold(db, settings, group)
     held = held_by(db, settings, group, besides=besides)
     return [offer for offer in offers if not any(q.exceeded for q in of_group(group, quota, held, offer))]
 

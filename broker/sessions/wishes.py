@@ -49,12 +49,13 @@ def prospects(settings: Settings, queues: Queues, session: UserSession) -> Prosp
 def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[str, Any]) -> UserSession:
     """Let a waiting session wish for something else of its environment: `wished` has fields of Wish.
 
-    Its time of waiting still counts.
-    Nothing is changed where it has this wish already, whatever became of it: a repeated request is one. Raises
-    WrongState where it waits no longer, NothingFits where no pool can ever serve the new wish.
+    Its time of waiting still counts. Nothing is changed where it has this wish already, whatever became of it: a
+    repeated request is one. Raises WrongState where it waits no longer, NothingFits where no pool can ever serve the
+    new wish, OverQuota where its group may not have it.
     """
     with runtime.database.transaction() as db:
         session = service.mine(db, person, session_id)
+        quotas.hold(db, runtime.settings, session.group)
         db.refresh(session, with_for_update=True)
         before = service.wish_of(session)
         wish = Wish(**{**wished, "environment": before.environment, "groups": before.groups})
