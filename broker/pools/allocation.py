@@ -132,7 +132,7 @@ def _too_small(offer: Offer, wish: Wish) -> str | None:
         (offer.gpus, wish.gpus, "GPUs"),
     ):
         if have < want:
-            return f"has {have:g} {unit}, {want:g} wished"
+            return f"has {have:g} {unit.removesuffix('s') if have == 1 else unit}, {want:g} wished"
     return None
 
 

@@ -98,7 +98,7 @@ def test_who_waits_is_told_why_and_takes_what_is_free_elsewhere(
     dialog = page.get_by_role("dialog", name="Light desktop")
     expect(dialog).to_contain_text("1 core in Harwell, now")
     dialog.get_by_text("Why must I wait?").click()
-    expect(dialog).to_contain_text("Harwell, 1 core has 1 cores, 4 wished.")
+    expect(dialog).to_contain_text("Harwell, 1 core has 1 core, 4 wished.")
     expect(dialog).to_contain_text("Daresbury, 4 cores, 1 GPU has none vacant; one is made on request.")
     dialog.get_by_role("button", name="Take this").click()
     expect(dialog).to_contain_text("in Harwell, 1 core: smallest that fits")

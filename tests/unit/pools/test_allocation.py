@@ -147,5 +147,5 @@ def test_every_pool_without_a_machine_for_the_wish_says_why() -> None:
         "ral": "is full: all 5 machines that it may have are in use",
         "cam": "has none vacant; 2 are being made ready",
         "made": "has none vacant; one is made on request",
-        "small": "has 1 cores, 2 wished",
+        "small": "has 1 core, 2 wished",
     }
