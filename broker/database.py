@@ -110,7 +110,7 @@ def note(db: Session, table: type[Base], **row: Any) -> None:
 def _write_noted(db: Session) -> None:
     for table, rows in db.info.pop("noted", {}).items():
         db.flush()  # what the rows refer to
-        db.execute(insert(table.__table__), rows)
+        db.connection().execute(insert(table.__table__).returning(*table.__table__.primary_key), rows)  # one statement
 
 
 def hold(db: Session, name: str) -> None:
@@ -124,7 +124,9 @@ def hold(db: Session, name: str) -> None:
 
 
 def _engine(url: str, pool_size: int) -> Engine:
-    return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=30)
+    # The connection that was used last is used first: it holds its statements prepared.
+    pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_use_lifo": True, "pool_timeout": 30}
+    return create_engine(url, pool_pre_ping=True, **pool)
 
 
 def _sqlite_engine(url: str, pool_size: int) -> Engine:

@@ -25,19 +25,20 @@ M = MachineState
 RECENT_BUILDS = 20
 
 # Statements of a launch are made once: putting one together costs as much as asking the database.
+_MACHINES = Machine.metadata.tables[Machine.__tablename__]
 _COUNTS = (
-    select(Machine.pool, Machine.state, func.count())
-    .where(Machine.pool.in_(bindparam("pools", expanding=True)), Machine.state.in_(LIVE))
-    .group_by(Machine.pool, Machine.state)
+    select(_MACHINES.c.pool, _MACHINES.c.state, func.count())
+    .where(_MACHINES.c.pool.in_(bindparam("pools", expanding=True)), _MACHINES.c.state.in_(LIVE))
+    .group_by(_MACHINES.c.pool, _MACHINES.c.state)
 )
 _POOLS = select(Pool).where(Pool.name.in_(bindparam("pools", expanding=True)))
 
 
 def _claim(machines: Table) -> ReturningUpdate[Any]:
-    moment = bindparam("moment", type_=Machine.changed_at.type)
-    busy = case((Machine.work_until > moment, 1), else_=0)
-    vacant = select(Machine.id).where(Machine.pool == bindparam("of_pool"), Machine.state == M.VACANT)
-    pick = vacant.order_by(busy, Machine.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
+    moment = bindparam("moment", type_=machines.c.changed_at.type)
+    busy = case((machines.c.work_until > moment, 1), else_=0)
+    vacant = select(machines.c.id).where(machines.c.pool == bindparam("of_pool"), machines.c.state == M.VACANT)
+    pick = vacant.order_by(busy, machines.c.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
     return (
         update(machines)
         .where(machines.c.id == pick, machines.c.state == M.VACANT)
@@ -52,7 +53,7 @@ def _claim(machines: Table) -> ReturningUpdate[Any]:
     )
 
 
-_CLAIM = _claim(Machine.metadata.tables[Machine.__tablename__])
+_CLAIM = _claim(_MACHINES)
 
 
 def counts(db: Session, pools: Iterable[str]) -> dict[str, Counter[MachineState]]:
@@ -199,7 +200,9 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
     One statement, so that no machine is given twice: PostgreSQL passes over rows that others hold locked, SQLite
     has one writer at a time. Machines that are just being probed come last.
     """
-    machine_id: int | None = db.scalar(_CLAIM, {"of_pool": pool, "moment": now(), "for_session": session_id})
+    machine_id: int | None = db.connection().scalar(
+        _CLAIM, {"of_pool": pool, "moment": now(), "for_session": session_id}
+    )
     if machine_id is not None:
         events.record(db, "machine:acquired", machine_id, before=M.VACANT, session=session_id, pool=pool)
         events.changed(db, "pool", pool)

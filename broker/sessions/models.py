@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 
 from broker import events
 from broker.database import Base, note, now
@@ -97,6 +98,7 @@ def mark(db: Session, session: UserSession, stage: str, *, known_first: bool = F
         events.changed(db, "launch", session.id)
 
 
+_TABLE = UserSession.metadata.tables[UserSession.__tablename__]
 KEEPS_REASON = (S.QUEUED, S.PREPARING)  # why this pool: shown to the user as the session's own reason
 
 
@@ -111,19 +113,23 @@ def move(
 ) -> None:
     """Move `session` to `after` and set `values`, or raise WrongState and change nothing.
 
-    The session is then as the database has it, all in one statement: launches are counted in milliseconds.
+    One statement, and the session then holds what it wrote: launches are counted in milliseconds.
     """
     before = SessionState(session.state)
     if after not in MOVES[before]:
         raise WrongState(f"Session {session.id} is {before}; it cannot become {after}.", hint="Reload the page.")
+    db.flush()
     shown = {"reason": reason} if after in KEEPS_REASON else {}
-    moved = db.scalars(
-        update(UserSession)
-        .where(UserSession.id == session.id, UserSession.state == before, UserSession.attempt == session.attempt)
-        .values(state=after, changed_at=now(), work_until=None, attempt=UserSession.attempt + 1, **shown, **values)
-        .returning(UserSession)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    ).one_or_none()
-    if moved is None:
+    attempt = session.attempt + 1
+    fresh = {"state": after, "changed_at": now(), "work_until": None, "attempt": attempt, **shown, **values}
+    moved = db.connection().execute(
+        update(_TABLE)
+        .where(_TABLE.c.id == session.id, _TABLE.c.state == before, _TABLE.c.attempt == session.attempt)
+        .values(fresh)
+    )
+    if moved.rowcount != 1:
         raise WrongState(f"Session {session.id} is no longer {before}.", hint="Reload the page.")
+    if session in db:
+        for name, value in fresh.items():
+            set_committed_value(session, name, value)
     events.record(db, f"session:{after}", session.id, actor=actor, owner=session.user_id, before=before, reason=reason)

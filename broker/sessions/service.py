@@ -36,9 +36,10 @@ from broker.settings import EnvironmentSettings, Settings
 
 S = SessionState
 BY_OWNER = "ended by you"
-_LOCK = select(User.id).where(User.id == bindparam("user")).with_for_update()
-_ACTIVE = select(UserSession.id, UserSession.environment).where(
-    UserSession.user_id == bindparam("user"), UserSession.state.in_(ACTIVE)
+_USERS, _SESSIONS = (table.metadata.tables[table.__tablename__] for table in (User, UserSession))
+_LOCK = select(_USERS.c.id).where(_USERS.c.id == bindparam("user")).with_for_update()
+_ACTIVE = select(_SESSIONS.c.id, _SESSIONS.c.environment).where(
+    _SESSIONS.c.user_id == bindparam("user"), _SESSIONS.c.state.in_(ACTIVE)
 )
 
 

@@ -19,10 +19,11 @@ from broker.sessions.models import SessionState, UserSession
 from broker.sessions.rules import Line, wait_estimate
 from broker.settings import Settings
 
+_SESSIONS = UserSession.metadata.tables[UserSession.__tablename__]
 _QUEUED = (
-    select(UserSession.pool, func.count())
-    .where(UserSession.state == SessionState.QUEUED, UserSession.pool.is_not(None))
-    .group_by(UserSession.pool)
+    select(_SESSIONS.c.pool, func.count())
+    .where(_SESSIONS.c.state == SessionState.QUEUED, _SESSIONS.c.pool.is_not(None))
+    .group_by(_SESSIONS.c.pool)
 )
 
 
