@@ -46,9 +46,9 @@ class Shares:
         return self.groups.get(group, 1.0)
 
 
-def group_of(groups: Iterable[str], shares: Shares) -> str:
-    """The group that somebody in all these is served as: the one with the greatest share; "" for nobody's."""
-    return min(groups, key=lambda group: (-shares.of(group), group), default="")
+def by_share(groups: Iterable[str], shares: Shares) -> list[str]:
+    """The groups that somebody may be served as: the one with the greatest share first, then by name."""
+    return sorted(groups, key=lambda group: (-shares.of(group), group))
 
 
 def order(waiting: Iterable[Waiter], holding: Holding, shares: Shares) -> list[Waiter]:

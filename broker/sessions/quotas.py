@@ -14,6 +14,7 @@ from broker.errors import OverQuota
 from broker.identity.service import Person
 from broker.pools import stock
 from broker.pools.allocation import Offer
+from broker.pools.fairness import by_share
 from broker.sessions.models import ACTIVE, UserSession
 from broker.sessions.rules import Quota, must_have_room, over
 from broker.settings import EnvironmentSettings, QuotaSettings, Settings
@@ -76,8 +77,7 @@ def of_group(group: str, quota: QuotaSettings, held: Held, offer: Offer) -> list
 def groups_of(settings: Settings, person: Person, environment: EnvironmentSettings) -> list[str]:
     """The groups that a session may count for, the one with the greatest share first; [""] for nobody's."""
     admitting = person.groups & frozenset(environment.groups) or person.groups
-    shares = stock.shares(settings)
-    return sorted(admitting, key=lambda group: (-shares.of(group), group)) or [""]
+    return by_share(admitting, stock.shares(settings)) or [""]
 
 
 def hold(db: Session, settings: Settings, group: str) -> None:

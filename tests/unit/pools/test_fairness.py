@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.pools.fairness import Holding, Shares, Waiter, group_of, order
+from broker.pools.fairness import Holding, Shares, Waiter, by_share, order
 
 SHARES = Shares(minutes=5)
 waiters = st.lists(
@@ -54,10 +54,8 @@ def test_who_waits_for_a_rare_machine_is_not_set_back_for_a_common_one() -> None
 
 
 def test_somebody_of_several_groups_is_served_as_of_the_one_with_the_greatest_share() -> None:
-    """The first by name where they are equal; as nobody's where there is none."""
-    assert group_of(["a", "b"], Shares({"b": 2})) == "b"
-    assert group_of(["b", "a"], Shares()) == "a"
-    assert group_of([], Shares()) == ""
+    """The first by name where they are equal."""
+    assert by_share(["a", "c", "b"], Shares({"b": 2})) == ["b", "a", "c"]
 
 
 @given(waiters, st.randoms())
