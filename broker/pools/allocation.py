@@ -146,7 +146,7 @@ def _of_another_kind(offer: Offer, wish: Wish) -> str | None:
 
 def _closed(offer: Offer, wish: Wish) -> str | None:
     if offer.groups and set(offer.groups).isdisjoint(wish.groups):
-        return f"is kept for {' and '.join(offer.groups)}"
+        return "is kept for another group"
     if offer.away:
         return f"cannot be used: {offer.away}"
     if not offer.serving:

@@ -82,7 +82,7 @@ def test_the_settings_defaults_are_the_usual_weights() -> None:
     [
         (Wish("light", gpu_model="A100"), {"gpus": 1, "gpu_model": "T4"}, "has T4, A100 wished"),
         (Wish("light", architecture="aarch64"), {}, "is x86_64, aarch64 wished"),
-        (Wish("light", groups=("ccp4",)), {"groups": ("isis",)}, "is kept for isis"),
+        (Wish("light", groups=("ccp4",)), {"groups": ("isis",)}, "is kept for another group"),
         (Wish("light"), {"away": "its cloud is being drained"}, "cannot be used: its cloud is being drained"),
         (Wish("light"), {"serving": False}, "is being drained"),
         (Wish("light", location="dl"), {}, "is not in dl"),
