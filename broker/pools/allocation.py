@@ -163,9 +163,14 @@ def choose(wish: Wish, offers: Sequence[Offer], weights: Weights = USUAL) -> Cho
     """Pick the pool that serves `wish` best; a Refusal names every rule that no offer met."""
     best = ranked(wish, offers, weights)
     if not best:
-        candidates = (offer for offer in offers if offer.environment == wish.environment)
-        return Refusal(tuple(rule for offer in candidates if (rule := unmet_rule(offer, wish))))
+        return refusal(wish, offers)
     return Choice(best[0].pool, best[0].vacant > 0, explain(best[0], best, wish, weights))
+
+
+def refusal(wish: Wish, offers: Iterable[Offer]) -> Refusal:
+    """What each pool of the environment does not meet."""
+    candidates = (offer for offer in offers if offer.environment == wish.environment)
+    return Refusal(tuple(rule for offer in candidates if (rule := unmet_rule(offer, wish))))
 
 
 def ranked(wish: Wish, offers: Iterable[Offer], weights: Weights = USUAL) -> list[Offer]:

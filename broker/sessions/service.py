@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
@@ -25,7 +24,7 @@ from broker.errors import (
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools import allocation, stock
-from broker.pools.allocation import Choice, Offer, Refusal, Wish
+from broker.pools.allocation import Offer, Wish
 from broker.pools.alternatives import alternatives, why_not
 from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
@@ -66,11 +65,12 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
         )
         db.add(session)
         db.flush()
-        asked = session.wish
-        events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asked)
+        events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asdict(wish))
         mark(db, session, "chosen", known_first=True)
         if not claim_for(db, runtime.settings, session, wish, affordable):
-            queue_up(db, runtime.settings, session, wish, affordable)
+            best = affordable[0]
+            reason = allocation.explain(best, affordable, wish, stock.weights(runtime.settings))
+            move(db, session, S.QUEUED, reason=reason, pool=best.pool)
         return session
 
 
@@ -122,35 +122,23 @@ def _group_for(
 
 def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
     """The error that says of each pool why it cannot serve the wish."""
-    choice = allocation.choose(wish, offers)
-    words = choice.reason if isinstance(choice, Refusal) else "every pool has just changed"
     return NothingFits(
-        f"No machine can serve this wish: {words}.",
+        f"No machine can serve this wish: {allocation.refusal(wish, offers).reason}.",
         hint="Wish for less, or for another location.",
         why_not=[asdict(entry) for entry in why_not(wish, offers)],
         alternatives=[entry.facts() for entry in alternatives(wish, offers, {})],
     )
 
 
-def open_to(
-    db: Session, settings: Settings, session: UserSession, *, behind: Mapping[str, int] | None = None
-) -> tuple[Wish, list[Offer]]:
-    """A waiting session's wish, and the pools that it may be given a machine of, after those who go first."""
-    offers = waiting.vacancies(db, settings, session.environment, behind=behind or {})
-    affordable = quotas.affordable(db, settings, session.group, offers, besides=session.id)
-    return wish_of(session), affordable
+def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
+    """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
+    offers = waiting.vacancies(db, settings, session.environment, behind={})
+    return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
 
 
 def wish_of(session: UserSession) -> Wish:
     """The session's wish, as it was asked."""
     return Wish(**{**session.wish, "groups": tuple(session.wish.get("groups", ()))})
-
-
-def queue_up(db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[Offer]) -> None:
-    """Let the session wait for the pool of `offers` that would serve it best."""
-    choice = allocation.choose(wish, offers, stock.weights(settings))
-    pool = choice.pool if isinstance(choice, Choice) else None
-    move(db, session, S.QUEUED, reason=choice.reason, pool=pool)
 
 
 def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[Offer]) -> bool:
