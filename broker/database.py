@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event
+from sqlalchemy import JSON, DateTime, Dialect, Engine, MetaData, create_engine, event, func, insert, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -77,6 +77,7 @@ class Database:
         with self._turn, Session(self.engine, expire_on_commit=False) as db:
             with db.begin():
                 yield db
+                _write_noted(db)
             changed = frozenset(db.info.get("changed", ()))
         if changed:
             for listener in self.listeners:
@@ -98,8 +99,34 @@ def changed(db: Session, kind: str, id_: int | str, owner: int | None = None) ->
     db.info.setdefault("changed", set()).add(((kind, id_), owner))
 
 
+def note(db: Session, table: type[Base], **row: Any) -> None:
+    """Insert this row with the commit of `db`, all that are noted of a table in one batch.
+
+    For rows that are only written down, as the audit log's: the transaction cannot read them back.
+    """
+    db.info.setdefault("noted", {}).setdefault(table, []).append(row)
+
+
+def _write_noted(db: Session) -> None:
+    for table, rows in db.info.pop("noted", {}).items():
+        db.flush()  # what the rows refer to
+        db.connection().execute(insert(table.__table__).returning(*table.__table__.primary_key), rows)  # one statement
+
+
+def hold(db: Session, name: str) -> None:
+    """Wait for the one lock of this name, and hold it until the transaction of `db` ends.
+
+    For a sum over many rows that must not pass a limit, which no row's own lock guards. SQLite's writers are alone
+    anyway.
+    """
+    if db.get_bind().dialect.name == "postgresql":
+        db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
 def _engine(url: str, pool_size: int) -> Engine:
-    return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=30)
+    # The connection that was used last is used first: it holds its statements prepared.
+    pool = {"pool_size": pool_size, "max_overflow": pool_size, "pool_use_lifo": True, "pool_timeout": 30}
+    return create_engine(url, pool_pre_ping=True, **pool)
 
 
 def _sqlite_engine(url: str, pool_size: int) -> Engine:

@@ -132,7 +132,7 @@ class SessionNotReady(WrongState):
 
 
 class OverQuota(BrokerError):
-    """Raised when the person has as many sessions as the limits allow."""
+    """Raised when the person, the group or the environment has as much as its quota allows; `quota` names it."""
 
     status, code = 429, "over-quota"
 

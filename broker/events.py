@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from broker.database import Base, Change, now
+from broker.database import Base, Change, note, now
 from broker.database import changed as changed
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ def record(
 ) -> None:
     """Write the audit row of `action` on `subject`, and note the change for live pages."""
     kind = action.split(":")[0]
-    db.add(Event(actor=actor, action=action, kind=kind, subject=str(subject), detail=detail))
+    note(db, Event, actor=actor, action=action, kind=kind, subject=str(subject), detail=detail)
     changed(db, kind, subject, owner)
 
 

@@ -27,6 +27,8 @@ from broker.errors import BadSettings
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Listen = Annotated[str, StringConstraints(pattern=r"^[^:\s]+:\d{1,5}$")]
 CloudDriver = Literal["azure", "beamdesk-local", "ec2", "gce", "libvirt", "opennebula", "openstack"]
+Share = Annotated[float, Field(gt=0, le=1_000_000)]
+Architecture = Literal["x86_64", "aarch64"]
 
 
 class _Section(BaseModel):
@@ -85,9 +87,33 @@ class LeaseSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What one user may hold at a time."""
+    """What one user may hold at a time; and for the queue, how many minutes of waiting outweigh a machine that one's
+    group (divided by its share) or oneself holds already."""
 
     sessions_per_user: int = Field(3, ge=1, le=1000)
+    minutes_per_machine: float = Field(5, gt=0, le=24 * 60)
+
+
+class AllocationSettings(_Section):
+    """How much each rule counts where several pools with a vacant machine fit a wish; 0 is not at all.
+    operators.md has an example."""
+
+    gpus: float = Field(8, ge=0)
+    near: float = Field(4, ge=0)
+    health: float = Field(3, ge=0)
+    prefer: float = Field(2, ge=0)
+    size: float = Field(1, ge=0)
+    cost: float = Field(0.5, ge=0)
+    steady: float = Field(0.5, ge=0)
+    vacancies: float = Field(0.1, ge=0)
+
+
+class QuotaSettings(_Section):
+    """What a group may hold at a time as a whole; nothing said is no limit."""
+
+    sessions: int | None = Field(None, ge=0)
+    cores: int | None = Field(None, ge=0)
+    gpus: int | None = Field(None, ge=0)
 
 
 class PoolTimes(_Section):
@@ -131,6 +157,7 @@ class SizeSettings(_Section):
     memory_gb: float = Field(gt=0, le=65536)
     gpus: int = Field(0, ge=0, le=64)
     gpu_model: str = ""
+    architecture: Architecture = "x86_64"
     ids: dict[Name, str] = {}
 
     def id_in(self, cloud: str) -> str:
@@ -139,7 +166,7 @@ class SizeSettings(_Section):
 
 
 class EnvironmentSettings(_Section):
-    """What a user picks."""
+    """What a user picks. `sessions` and `sessions_per_user` limit how many run or wait at a time."""
 
     name: Name
     title: str
@@ -148,6 +175,8 @@ class EnvironmentSettings(_Section):
     groups: tuple[str, ...] = ()
     roles: tuple[Name, ...]
     lease_hours: float | None = Field(None, gt=0)
+    sessions: int | None = Field(None, ge=0)
+    sessions_per_user: int | None = Field(None, ge=1)
     properties: dict[str, str] = {}
 
     def open_to(self, groups: frozenset[str]) -> bool:
@@ -156,7 +185,9 @@ class EnvironmentSettings(_Section):
 
 
 class PoolSettings(_Section):
-    """Machines of one environment and size in one cloud: `target` vacant ones kept, `limit` in all."""
+    """Machines of one environment and size in one cloud: `target` vacant ones kept, `limit` in all. `groups` are those
+    that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones may be taken
+    away by their cloud."""
 
     name: Name
     environment: Name
@@ -164,6 +195,9 @@ class PoolSettings(_Section):
     cloud: Name
     target: int = Field(ge=0, le=10000)
     limit: int = Field(ge=0, le=10000)
+    groups: tuple[str, ...] = ()
+    cost: float = Field(0, ge=0)
+    preemptible: bool = False
 
     @model_validator(mode="after")
     def _limit_holds_target(self) -> PoolSettings:
@@ -202,6 +236,9 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     leases: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
+    shares: dict[str, Share] = {}
+    quotas: dict[str, QuotaSettings] = {}
+    allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}
     sizes: dict[Name, SizeSettings] = {}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Table, bindparam, case, func, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker import events
 from broker.database import now
 from broker.pools import takeover
-from broker.pools.allocation import Offer
+from broker.pools.allocation import Offer, Weights
+from broker.pools.fairness import Shares
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
 from broker.pools.sizing import Counts
 from broker.pools.standing import Standing, standings
@@ -21,16 +24,43 @@ from broker.settings import PoolSettings, Settings
 M = MachineState
 RECENT_BUILDS = 20
 
+# Statements of a launch are made once: putting one together costs as much as asking the database.
+_MACHINES = Machine.metadata.tables[Machine.__tablename__]
+_COUNTS = (
+    select(_MACHINES.c.pool, _MACHINES.c.state, func.count())
+    .where(_MACHINES.c.pool.in_(bindparam("pools", expanding=True)), _MACHINES.c.state.in_(LIVE))
+    .group_by(_MACHINES.c.pool, _MACHINES.c.state)
+)
+_POOLS = select(Pool).where(Pool.name.in_(bindparam("pools", expanding=True)))
+
+
+def _claim(machines: Table) -> ReturningUpdate[Any]:
+    moment = bindparam("moment", type_=machines.c.changed_at.type)
+    busy = case((machines.c.work_until > moment, 1), else_=0)
+    vacant = select(machines.c.id).where(machines.c.pool == bindparam("of_pool"), machines.c.state == M.VACANT)
+    pick = vacant.order_by(busy, machines.c.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
+    return (
+        update(machines)
+        .where(machines.c.id == pick, machines.c.state == M.VACANT)
+        .values(
+            state=M.ACQUIRED,
+            session_id=bindparam("for_session"),
+            changed_at=moment,
+            work_until=None,
+            attempt=machines.c.attempt + 1,
+        )
+        .returning(machines.c.id)
+    )
+
+
+_CLAIM = _claim(_MACHINES)
+
 
 def counts(db: Session, pools: Iterable[str]) -> dict[str, Counter[MachineState]]:
     """For each pool, how many live machines it has in each state."""
     names = list(pools)
     found: dict[str, Counter[MachineState]] = {name: Counter() for name in names}
-    rows = db.execute(
-        select(Machine.pool, Machine.state, func.count())
-        .where(Machine.pool.in_(names), Machine.state.in_(LIVE))
-        .group_by(Machine.pool, Machine.state)
-    )
+    rows = db.execute(_COUNTS, {"pools": names})
     for pool, state, number in rows:
         found[pool][MachineState(state)] = number
     return found
@@ -57,9 +87,10 @@ def counts_of(held: Mapping[MachineState, int], queued: int) -> Counts:
     )
 
 
-def wishes_of_administrators(db: Session) -> dict[str, Pool]:
-    """The rows of pools that say more than the settings, by name."""
-    return {pool.name: pool for pool in db.scalars(select(Pool))}
+def wishes_of_administrators(db: Session, pools: Collection[str] | None = None) -> dict[str, Pool]:
+    """The rows of `pools`, or of all, that say more than the settings, by name."""
+    found = db.scalars(select(Pool)) if pools is None else db.scalars(_POOLS, {"pools": pools})
+    return {pool.name: pool for pool in found}
 
 
 def target_and_limit(settings: PoolSettings, pool: Pool | None) -> tuple[int, int]:
@@ -120,7 +151,8 @@ def taken_over(
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
     """Every pool of `environment` (or all) as it stands now."""
     pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
-    held, wishes, clouds = counts(db, (p.name for p in pools)), wishes_of_administrators(db), standings(db, settings)
+    names = [pool.name for pool in pools]
+    held, wishes, clouds = counts(db, names), wishes_of_administrators(db, names), standings(db, settings)
     return [_offer(settings, pool, held[pool.name], wishes.get(pool.name), clouds[pool.cloud]) for pool in pools]
 
 
@@ -141,8 +173,25 @@ def _offer(
         coming=sum(held.get(state, 0) for state in COMING),
         room=max(0, limit - sum(held.values())) if standing.in_service else 0,
         limit=limit,
-        serving=is_serving(wish) and not standing.draining,
+        serving=is_serving(wish),
+        gpu_model=size.gpu_model,
+        architecture=size.architecture,
+        groups=pool.groups,
+        cost=pool.cost,
+        preemptible=pool.preemptible,
+        away="its cloud is being drained" if standing.draining else "",
+        health=standing.health,
     )
+
+
+def weights(settings: Settings) -> Weights:
+    """How the settings weigh pools."""
+    return Weights(**settings.allocation.model_dump())
+
+
+def shares(settings: Settings) -> Shares:
+    """What the settings entitle groups to."""
+    return Shares(settings.shares, settings.limits.minutes_per_machine)
 
 
 def claim(db: Session, pool: str, session_id: int) -> int | None:
@@ -151,22 +200,9 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
     One statement, so that no machine is given twice: PostgreSQL passes over rows that others hold locked, SQLite
     has one writer at a time. Machines that are just being probed come last.
     """
-    moment = now()
-    busy = case((Machine.work_until > moment, 1), else_=0)
-    pick = select(Machine.id).where(Machine.pool == pool, Machine.state == M.VACANT).order_by(busy, Machine.id).limit(1)
-    machine_id = db.execute(
-        update(Machine)
-        .where(Machine.id == pick.with_for_update(skip_locked=True).scalar_subquery(), Machine.state == M.VACANT)
-        .values(
-            state=M.ACQUIRED,
-            session_id=session_id,
-            changed_at=moment,
-            work_until=None,
-            attempt=Machine.attempt + 1,
-        )
-        .returning(Machine.id)
-        .execution_options(synchronize_session=False)
-    ).scalar()
+    machine_id: int | None = db.connection().scalar(
+        _CLAIM, {"of_pool": pool, "moment": now(), "for_session": session_id}
+    )
     if machine_id is not None:
         events.record(db, "machine:acquired", machine_id, before=M.VACANT, session=session_id, pool=pool)
         events.changed(db, "pool", pool)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker.identity.service import Person
-from broker.pools import allocation
-from broker.pools.allocation import Refusal, Wish
+from broker.pools import allocation, stock
+from broker.pools.allocation import USUAL, Refusal, Weights, Wish
 from broker.sessions import service, waiting
 from broker.sessions.models import ACTIVE, UserSession
 from broker.sessions.waiting import Queues
@@ -37,6 +37,7 @@ class SizeOffer:
     memory_gb: float
     gpus: int
     gpu_model: str
+    architecture: str
     location: str
     place: str
     vacant: int
@@ -60,9 +61,10 @@ class EnvironmentCard:
 def environments(db: Session, settings: Settings, person: Person) -> list[EnvironmentCard]:
     """All environments that the person may launch, in the settings' order."""
     queues = waiting.look(db, settings)
+    groups = tuple(sorted(person.groups))
     running = _running(db, person)
     return [
-        _card(settings, environment, queues, running.get(environment.name))
+        _card(settings, environment, queues, running.get(environment.name), groups)
         for environment in settings.environments.values()
         if person.is_admin or environment.open_to(person.groups)
     ]
@@ -77,8 +79,15 @@ def _running(db: Session, person: Person) -> dict[str, int]:
     return dict(rows.all())
 
 
-def _card(settings: Settings, environment: EnvironmentSettings, queues: Queues, session: int | None) -> EnvironmentCard:
-    pools = [pool for pool in settings.pools.values() if pool.environment == environment.name]
+def _card(
+    settings: Settings,
+    environment: EnvironmentSettings,
+    queues: Queues,
+    session: int | None,
+    groups: tuple[str, ...],
+) -> EnvironmentCard:
+    mine = [pool for pool in settings.pools.values() if pool.environment == environment.name]
+    pools = [pool for pool in mine if not pool.groups or not set(pool.groups).isdisjoint(groups)]
     return EnvironmentCard(
         name=environment.name,
         title=environment.title,
@@ -86,7 +95,7 @@ def _card(settings: Settings, environment: EnvironmentSettings, queues: Queues, 
         icon=environment.icon,
         properties=dict(environment.properties),
         lease_hours=service.lease_of(settings, environment.name).total_seconds() / 3600,
-        availability=availability(queues, environment.name),
+        availability=availability(queues, environment.name, groups, stock.weights(settings)),
         sizes=[_size(settings, pool, queues) for pool in pools],
         session=session,
     )
@@ -99,21 +108,24 @@ def _size(settings: Settings, pool: PoolSettings, queues: Queues) -> SizeOffer:
         memory_gb=size.memory_gb,
         gpus=size.gpus,
         gpu_model=size.gpu_model,
+        architecture=size.architecture,
         location=cloud.location,
         place=cloud.title,
         vacant=queues.free(pool.name),
     )
 
 
-def availability(queues: Queues, environment: str) -> Availability:
+def availability(
+    queues: Queues, environment: str, groups: tuple[str, ...] = (), weights: Weights = USUAL
+) -> Availability:
     """What a launch without particular wishes would find: the pool that it would be given, or wait for."""
-    offers = [offer for offer in queues.offers.values() if offer.environment == environment]
-    free = [replace(offer, vacant=queues.free(offer.pool)) for offer in offers]
-    choice = allocation.choose(Wish(environment), free)
+    wish = Wish(environment, groups=groups)
+    free = [offer for offer in queues.as_free(environment) if allocation.unmet(offer, wish) is None]
+    choice = allocation.choose(wish, free, weights)
     if isinstance(choice, Refusal):
         return Availability(0, 0, 0, None, "Not available now", ready=False, possible=False)
     vacant = sum(offer.vacant for offer in free)
-    coming = sum(offer.coming for offer in free if offer.serving)
+    coming = sum(offer.coming for offer in free)
     ahead = 0 if choice.vacant else len(queues.waiting.get(choice.pool, ()))
     seconds = 0.0 if choice.vacant else queues.wait_seconds(choice.pool, ahead + 1)
     text = _text(vacant, coming, ahead, seconds)

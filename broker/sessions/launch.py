@@ -19,9 +19,7 @@ from broker.clouds.adapter import open_cloud
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, MachineFault, WrongState
 from broker.identity.models import User
-from broker.pools import stock
 from broker.pools.access import agent, settle
-from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
@@ -118,7 +116,6 @@ def _become_ready(runtime: Runtime, session_id: int, attempt: int) -> None:
         session = _still(db, session_id, attempt)
         lease = service.lease_of(runtime.settings, session.environment)
         move(db, session, S.READY, reason="the desktop is painted", ready_at=now(), expires_at=now() + lease)
-        db.refresh(session)
         mark(db, session, "ready")
 
 
@@ -145,8 +142,5 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
                 db, session, f"{TRIES} machines in turn could not start the desktop. The last: {error.message}"
             )
             return
-        wish = Wish(**session.wish)
         move(db, session, S.QUEUED, reason=f"machine {machine.id} failed: {error.message}", machine_id=None)
-        db.refresh(session)
-        offers = stock.offers(db, runtime.settings, session.environment)
-        service.claim_for(db, runtime.settings, session, wish, offers)
+        service.claim_for(db, runtime.settings, session, *service.open_to(db, runtime.settings, session))

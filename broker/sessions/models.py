@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 
 from broker import events
-from broker.database import Base, now
+from broker.database import Base, note, now
 from broker.errors import WrongState
 
 
@@ -47,10 +48,12 @@ class UserSession(Base):
     __table_args__ = (
         Index("ix_sessions_user_state", "user_id", "state"),
         Index("ix_sessions_state", "state"),
+        Index("ix_sessions_group_state", "group", "state"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    group: Mapped[str] = mapped_column(String(64), default="")  # of the owner's, the one that it counts for
     environment: Mapped[str] = mapped_column(String(40))
     wish: Mapped[dict[str, Any]]
     state: Mapped[SessionState] = mapped_column(String(16), default=S.REQUESTED)
@@ -87,12 +90,16 @@ class LaunchMark(Base):
 STAGES = ("chosen", "claimed", "attached", "ready", "ticket", "handshake", "first_frame")
 
 
-def mark(db: Session, session: UserSession, stage: str) -> None:
-    """Note that the launch of `session` reached `stage` now, unless it did before."""
-    if db.get(LaunchMark, (session.id, stage)) is None:
+def mark(db: Session, session: UserSession, stage: str, *, known_first: bool = False) -> None:
+    """Note that the launch of `session` reached `stage` now, unless it did before; `known_first` spares the look."""
+    if known_first or db.get(LaunchMark, (session.id, stage)) is None:
         seconds = (now() - session.requested_at).total_seconds()
-        db.add(LaunchMark(session_id=session.id, stage=stage, environment=session.environment, seconds=seconds))
+        note(db, LaunchMark, session_id=session.id, stage=stage, environment=session.environment, seconds=seconds)
         events.changed(db, "launch", session.id)
+
+
+_TABLE = UserSession.metadata.tables[UserSession.__tablename__]
+KEEPS_REASON = (S.QUEUED, S.PREPARING)  # why this pool: shown to the user as the session's own reason
 
 
 def move(
@@ -104,18 +111,25 @@ def move(
     actor: str = events.SYSTEM,
     **values: Any,
 ) -> None:
-    """Move `session` to `after` and set `values`, or raise WrongState and change nothing."""
+    """Move `session` to `after` and set `values`, or raise WrongState and change nothing.
+
+    One statement, and the session then holds what it wrote: launches are counted in milliseconds.
+    """
     before = SessionState(session.state)
     if after not in MOVES[before]:
         raise WrongState(f"Session {session.id} is {before}; it cannot become {after}.", hint="Reload the page.")
-    moved = db.execute(
-        update(UserSession)
-        .where(UserSession.id == session.id, UserSession.state == before, UserSession.attempt == session.attempt)
-        .values(state=after, changed_at=now(), work_until=None, attempt=UserSession.attempt + 1, **values)
-        .execution_options(synchronize_session=False)
+    db.flush()
+    shown = {"reason": reason} if after in KEEPS_REASON else {}
+    attempt = session.attempt + 1
+    fresh = {"state": after, "changed_at": now(), "work_until": None, "attempt": attempt, **shown, **values}
+    moved = db.connection().execute(
+        update(_TABLE)
+        .where(_TABLE.c.id == session.id, _TABLE.c.state == before, _TABLE.c.attempt == session.attempt)
+        .values(fresh)
     )
-    if moved.rowcount != 1:  # type: ignore[attr-defined]
+    if moved.rowcount != 1:
         raise WrongState(f"Session {session.id} is no longer {before}.", hint="Reload the page.")
     if session in db:
-        db.expire(session)
+        for name, value in fresh.items():
+            set_committed_value(session, name, value)
     events.record(db, f"session:{after}", session.id, actor=actor, owner=session.user_id, before=before, reason=reason)

@@ -13,8 +13,9 @@ from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools import overview as pools_overview
+from broker.pools.alternatives import Alternative, WhyNot
 from broker.pools.models import Machine
-from broker.sessions import service, timings, waiting
+from broker.sessions import service, timings, waiting, wishes
 from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
 from broker.sessions.waiting import Queues
 from broker.settings import Settings
@@ -60,6 +61,8 @@ class Card:
     reason: str
     place: int | None
     wait_seconds: float | None
+    alternatives: list[Alternative]
+    why_not: list[WhyNot]
     requested_at: datetime
     ready_at: datetime | None
     expires_at: datetime | None
@@ -100,6 +103,12 @@ def just_over(db: Session, settings: Settings, person: Person) -> list[Card]:
     by_others = or_(UserSession.end_reason.is_(None), UserSession.end_reason != service.BY_OWNER)
     over = (UserSession.state.not_in(LIVE), UserSession.ended_at > now() - NEWS)
     return cards(db, settings, mine, *over, by_others, UserSession.environment.not_in(running), limit=3)
+
+
+def queued(db: Session, settings: Settings) -> list[Card]:
+    """All sessions that wait: the next one of each pool first."""
+    found = cards(db, settings, UserSession.state == S.QUEUED, limit=500)
+    return sorted(found, key=lambda card: (card.place or 0, card.requested_at))
 
 
 def one(db: Session, settings: Settings, session: UserSession) -> Card:
@@ -148,6 +157,7 @@ def _card(
 ) -> Card:
     environment = settings.environments.get(session.environment)
     place = queues.place(session.pool, session.id) if queues and session.state == S.QUEUED else None
+    found = wishes.prospects(settings, queues, session) if queues and session.state == S.QUEUED else wishes.NONE
     ready = session.state == S.READY
     longest = timedelta(hours=settings.leases.maximum_hours)
     return Card(
@@ -162,6 +172,8 @@ def _card(
         reason=session.reason,
         place=place,
         wait_seconds=queues.wait_seconds(session.pool, place) if queues and place else None,
+        alternatives=found.alternatives,
+        why_not=found.why_not,
         requested_at=session.requested_at,
         ready_at=session.ready_at,
         expires_at=session.expires_at,

@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.errors import LeaseTooLong, OverQuota
 
 
-def must_have_room(active: int, limit: int) -> None:
-    """Raise OverQuota where a user with `active` sessions may not have one more."""
-    if active >= limit:
-        raise OverQuota(
-            f"You have {active} of {limit} sessions that you may have at a time.",
-            hint="End one that you no longer need, then launch again.",
-        )
+@dataclass(frozen=True)
+class Quota:
+    """One limit and how much of it is used, by what; `needed` more are asked for. `whose` is "" for one's own."""
+
+    name: str  # as in the settings: "limits.sessions_per_user"
+    limit: int
+    used: int
+    needed: int = 1
+    unit: str = "sessions"
+    whose: str = ""
+    by: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether what is needed does not fit."""
+        return self.needed > 0 and self.used + self.needed > self.limit
+
+
+def must_have_room(quotas: Iterable[Quota]) -> None:
+    """Raise OverQuota for the first quota that has no room for what is needed."""
+    for quota in quotas:
+        if quota.exceeded:
+            raise over(quota)
+
+
+def over(quota: Quota) -> OverQuota:
+    """The error that says which quota has no room, how much of it is used, and by what."""
+    return OverQuota(
+        _over(quota),
+        hint="Wish for less, wait until one of these ends, or ask an administrator."
+        if quota.whose
+        else "End one that you no longer need, then launch again.",
+        quota=quota.name,
+        limit=quota.limit,
+        used=quota.used,
+        needed=quota.needed,
+        by=dict(quota.by),
+    )
+
+
+def _over(quota: Quota) -> str:
+    used = ", ".join(f"{name} {number}" for name, number in sorted(quota.by.items()))
+    whose, have, may = ("You", "have", "you") if not quota.whose else (quota.whose, "has", "it")
+    more = f"; {quota.needed} more are needed" if quota.needed > 1 else ""
+    return (
+        f"{whose} {have} {quota.used} of {quota.limit} {quota.unit} that {may} may have at a time"
+        f"{f' ({used})' if used else ''}{more}."
+    )
 
 
 def extended(expires_at: datetime, started_at: datetime, hours: float, longest_hours: float) -> datetime:

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from broker import events
@@ -24,17 +24,22 @@ from broker.errors import (
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools import allocation, stock
-from broker.pools.allocation import Refusal, Wish
+from broker.pools.allocation import Offer, Wish
+from broker.pools.alternatives import alternatives, why_not
 from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
-from broker.sessions import rules
+from broker.sessions import quotas, rules, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
-from broker.sessions.waiting import queued_by_pool
 from broker.settings import EnvironmentSettings, Settings
 
 S = SessionState
 BY_OWNER = "ended by you"
+_USERS, _SESSIONS = (table.metadata.tables[table.__tablename__] for table in (User, UserSession))
+_LOCK = select(_USERS.c.id).where(_USERS.c.id == bindparam("user")).with_for_update()
+_ACTIVE = select(_SESSIONS.c.id, _SESSIONS.c.environment).where(
+    _SESSIONS.c.user_id == bindparam("user"), _SESSIONS.c.state.in_(ACTIVE)
+)
 
 
 def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = False) -> UserSession:
@@ -44,11 +49,15 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
     person at the same moment are served one after the other, so that a double click makes one session.
     """
     environment = offered(runtime.settings, person, wish.environment)
+    wish = replace(wish, groups=tuple(sorted(person.groups)))
     with runtime.database.transaction() as db:
-        db.execute(select(User.id).where(User.id == person.user_id).with_for_update())
-        _must_be_allowed(db, runtime.settings, person, wish.environment, another)
+        db.execute(_LOCK, {"user": person.user_id})
+        _must_be_allowed(db, runtime.settings, person, environment, another)
+        offers = waiting.vacancies(db, runtime.settings, environment.name, behind=waiting.queued_by_pool(db))
+        group, affordable = _group_for(db, runtime.settings, person, environment, wish, offers)
         session = UserSession(
             user_id=person.user_id,
+            group=group,
             environment=environment.name,
             wish=asdict(wish),
             password=secrets.token_urlsafe(18),
@@ -57,7 +66,11 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
         db.add(session)
         db.flush()
         events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asdict(wish))
-        _decide(db, runtime.settings, session, wish)
+        mark(db, session, "chosen", known_first=True)
+        if not claim_for(db, runtime.settings, session, wish, affordable):
+            best = affordable[0]
+            reason = allocation.explain(best, affordable, wish, stock.weights(runtime.settings))
+            move(db, session, S.QUEUED, reason=reason, pool=best.pool)
         return session
 
 
@@ -73,58 +86,76 @@ def offered(settings: Settings, person: Person, name: str) -> EnvironmentSetting
     return environment
 
 
-def _must_be_allowed(db: Session, settings: Settings, person: Person, environment: str, another: bool) -> None:
-    mine = db.execute(
-        select(UserSession.id, UserSession.environment).where(
-            UserSession.user_id == person.user_id, UserSession.state.in_(ACTIVE)
-        )
-    ).all()
-    running = [id_ for id_, name in mine if name == environment]
+def _must_be_allowed(
+    db: Session, settings: Settings, person: Person, environment: EnvironmentSettings, another: bool
+) -> None:
+    mine = db.execute(_ACTIVE, {"user": person.user_id}).all()
+    running = [id_ for id_, name in mine if name == environment.name]
     if running and not another:
         raise AlreadyRunning(
             "You have a session of this environment already.",
             hint="Return to it, or ask for another one.",
             session=running[0],
         )
-    rules.must_have_room(len(mine), settings.limits.sessions_per_user)
+    quotas.must_allow(db, settings, environment, [name for _, name in mine])
 
 
-def _decide(db: Session, settings: Settings, session: UserSession, wish: Wish) -> None:
-    waiting = queued_by_pool(db)
-    offers = [
-        replace(offer, vacant=max(0, offer.vacant - waiting[offer.pool]))  # nobody overtakes those who wait
-        for offer in stock.offers(db, settings, wish.environment)
-    ]
-    choice = allocation.choose(wish, offers)
-    if isinstance(choice, Refusal):
-        raise NothingFits(
-            f"No machine can serve this wish: {choice.reason}.",
-            hint="Wish for less, or for another location.",
-        )
-    mark(db, session, "chosen")
-    if not claim_for(db, settings, session, wish, offers):
-        move(db, session, S.QUEUED, reason=choice.reason, pool=choice.pool)
-        db.refresh(session)
-        session.reason = choice.reason
+def _group_for(
+    db: Session,
+    settings: Settings,
+    person: Person,
+    environment: EnvironmentSettings,
+    wish: Wish,
+    offers: list[Offer],
+) -> tuple[str, list[Offer]]:
+    """The group that the session counts for, and the offers that its quota allows; or NothingFits or OverQuota."""
+    fitting = allocation.ranked(wish, offers, stock.weights(settings))
+    if not fitting:
+        raise nothing_fits(wish, offers)
+    groups = quotas.groups_of(settings, person, environment)
+    for group in groups:
+        affordable = quotas.affordable(db, settings, group, fitting)
+        if affordable:
+            return group, affordable
+    raise quotas.refusal(db, settings, groups[0], fitting[0])
 
 
-def claim_for(
-    db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[allocation.Offer]
-) -> bool:
+def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
+    """The error that says of each pool why it cannot serve the wish."""
+    return NothingFits(
+        f"No machine can serve this wish: {allocation.refusal(wish, offers).reason}.",
+        hint="Wish for less, or for another location.",
+        why_not=[asdict(entry) for entry in why_not(wish, offers)],
+        alternatives=[entry.facts() for entry in alternatives(wish, offers, {})],
+    )
+
+
+def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
+    """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
+    offers = waiting.vacancies(db, settings, session.environment, behind={})
+    return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
+
+
+def wish_of(session: UserSession) -> Wish:
+    """The session's wish, as it was asked."""
+    return Wish(**{**session.wish, "groups": tuple(session.wish.get("groups", ()))})
+
+
+def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[Offer]) -> bool:
     """Claim the best vacant machine for `session` and move it to preparing; False where none is vacant."""
-    for offer in allocation.ranked(wish, offers):
+    weights = stock.weights(settings)
+    fitting = allocation.ranked(wish, offers, weights)
+    for number, offer in enumerate(fitting):
         if not offer.vacant:
             return False
         machine_id = stock.claim(db, offer.pool, session.id)
         if machine_id is not None:
-            choice = allocation.choose(wish, [offer, *(o for o in offers if o is not offer and not o.vacant)])
-            reason = choice.reason if not isinstance(choice, Refusal) else ""
+            reason = allocation.explain(offer, fitting, wish, weights)
             tries = session.tries + 1
             move(db, session, S.PREPARING, reason=reason, pool=offer.pool, machine_id=machine_id, tries=tries)
-            db.refresh(session)
-            session.reason = reason
-            mark(db, session, "claimed")
+            mark(db, session, "claimed", known_first=tries == 1)
             return True
+        fitting[number] = replace(offer, vacant=0)  # somebody was quicker
     return False
 
 
@@ -149,7 +180,6 @@ def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") 
 def close(db: Session, session: UserSession, *, reason: str, actor: str = events.SYSTEM) -> None:
     """Move an active session to ending; gateways close its connections, and its machine is deleted after it."""
     move(db, session, S.ENDING, reason=reason, actor=actor, end_reason=reason)
-    db.refresh(session)
 
 
 def finish(db: Session, session: UserSession) -> None:
@@ -158,7 +188,6 @@ def finish(db: Session, session: UserSession) -> None:
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if machine is not None and machine.state in (MachineState.ACQUIRED, MachineState.FAILED):
         move_machine(db, machine, MachineState.DELETING, reason=f"session {session.id} ended")
-    db.refresh(session)
 
 
 def fail(db: Session, session: UserSession, failure: str) -> None:
@@ -167,7 +196,6 @@ def fail(db: Session, session: UserSession, failure: str) -> None:
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if machine is not None and machine.state == MachineState.ACQUIRED:
         move_machine(db, machine, MachineState.FAILED, reason=failure, failure=failure)
-    db.refresh(session)
 
 
 def extend(runtime: Runtime, person: Person, session_id: int, hours: float | None = None) -> UserSession:
@@ -266,11 +294,3 @@ def lease_of(settings: Settings, environment: str) -> timedelta:
     """How long a new session of this environment lives."""
     own = settings.environments[environment].lease_hours if environment in settings.environments else None
     return timedelta(hours=own or settings.leases.default_hours)
-
-
-def queue_place(db: Session, session: UserSession) -> int:
-    """The session's place among those that wait for the same pool; 1 is next."""
-    before = select(func.count()).where(
-        UserSession.state == S.QUEUED, UserSession.pool == session.pool, UserSession.id < session.id
-    )
-    return 1 + (db.scalar(before) or 0)

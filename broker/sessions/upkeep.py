@@ -14,10 +14,9 @@ from broker import events, jobs, metrics, work
 from broker.connections import tickets
 from broker.database import now
 from broker.pools import allocation, stock
-from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
-from broker.sessions import rules, service
+from broker.sessions import rules, service, waiting
 from broker.sessions.jobs import enqueue_finish, notify_session
 from broker.sessions.launch import Launcher
 from broker.sessions.models import SessionState, UserSession
@@ -44,14 +43,16 @@ class SessionUpkeep:
         return self._serve_queue()
 
     def _serve_queue(self) -> Counter[str]:
-        """Give vacant machines to those who wait, in order; nobody overtakes for the same pool."""
-        waiting: Counter[str] = Counter()
-        for session in self._all(UserSession.state == S.QUEUED):
+        """Give vacant machines to those who wait, in the order that is fair; nobody overtakes for the same pool."""
+        still: Counter[str] = Counter()
+        with self._runtime.database.reading() as db:
+            line = waiting.line_up(db, self._runtime.settings)
+        for waiter in line:
             with metrics.swallowed("queue"):
-                pool = self._serve(session.id)
+                pool = self._serve(waiter.id)
                 if pool is not None:
-                    waiting[pool] += 1
-        return waiting
+                    still[pool] += 1
+        return still
 
     def _serve(self, session_id: int) -> str | None:
         """Claim a machine for it; the pool that it still waits for, or None where it waits no longer."""
@@ -60,11 +61,9 @@ class SessionUpkeep:
             session = db.get_one(UserSession, session_id)
             if session.state != S.QUEUED:
                 return None
-            wish = Wish(**session.wish)
-            offers = stock.offers(db, settings, session.environment)
-            served = service.claim_for(db, settings, session, wish, offers)
-            if not served:
-                self._follow(session, allocation.choose(wish, offers))
+            wish, offers = service.open_to(db, settings, session)
+            if not service.claim_for(db, settings, session, wish, offers):
+                self._follow(session, allocation.choose(wish, offers, stock.weights(settings)))
                 return session.pool or ""
         self._launcher.start(session_id)
         return None

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from broker.database import now
-from broker.pools import stock
+from broker.pools import fairness, stock
 from broker.pools.allocation import Offer
+from broker.pools.fairness import Holding, Waiter
 from broker.pools.models import COMING, Machine
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.rules import Line, wait_estimate
 from broker.settings import Settings
+
+_SESSIONS = UserSession.metadata.tables[UserSession.__tablename__]
+_QUEUED = (
+    select(_SESSIONS.c.pool, func.count())
+    .where(_SESSIONS.c.state == SessionState.QUEUED, _SESSIONS.c.pool.is_not(None))
+    .group_by(_SESSIONS.c.pool)
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,19 @@ class Queues:
         line = self.lines.get(pool or "")
         return wait_estimate(place, line) if line is not None else None
 
+    def waits(self, offers: Iterable[Offer], session_id: int | None = None) -> dict[str, float | None]:
+        """Seconds until somebody who joins a pool's queue has a machine; the session itself is not ahead."""
+        return {o.pool: self.wait_seconds(o.pool, 1 + self.ahead(o.pool, session_id)) for o in offers}
+
+    def ahead(self, pool: str, session_id: int | None = None) -> int:
+        """How many others wait for the pool already."""
+        return sum(other != session_id for other in self.waiting.get(pool, ()))
+
+    def as_free(self, environment: str, session_id: int | None = None) -> list[Offer]:
+        """The pools of `environment`, with as vacant what nobody else waits for."""
+        mine = (offer for offer in self.offers.values() if offer.environment == environment)
+        return [replace(o, vacant=max(0, o.vacant - self.ahead(o.pool, session_id))) for o in mine]
+
     def free(self, pool: str) -> int:
         """Vacant machines that nobody waits for."""
         return max(0, self.offers[pool].vacant - len(self.waiting.get(pool, ()))) if self.offers[pool].serving else 0
@@ -45,28 +66,54 @@ class Queues:
 def look(db: Session, settings: Settings, environment: str | None = None) -> Queues:
     """The queues of all pools of `environment`, or of all."""
     offers = {offer.pool: offer for offer in stock.offers(db, settings, environment)}
-    return Queues(offers, _waiting(db, offers), _lines(db, offers))
+    return Queues(offers, _waiting(db, settings), _lines(db, offers))
 
 
 def queued_by_pool(db: Session) -> Counter[str]:
     """How many sessions wait, by the pool that they wait for."""
-    rows = db.execute(
-        select(UserSession.pool, func.count())
-        .where(UserSession.state == SessionState.QUEUED, UserSession.pool.is_not(None))
-        .group_by(UserSession.pool)
-    )
+    rows = db.execute(_QUEUED)
     return Counter({str(pool): number for pool, number in rows})
 
 
-def _waiting(db: Session, pools: dict[str, Offer]) -> dict[str, list[int]]:
+def vacancies(db: Session, settings: Settings, environment: str, *, behind: Mapping[str, int]) -> list[Offer]:
+    """The pools of `environment`, with as vacant what somebody may be given who comes after those that wait.
+
+    The one place that says which vacant machines a launch may take; `behind` counts, by pool, those who go first.
+    """
+    return [
+        replace(offer, vacant=max(0, offer.vacant - behind.get(offer.pool, 0)))
+        for offer in stock.offers(db, settings, environment)
+    ]
+
+
+def line_up(db: Session, settings: Settings) -> list[Waiter]:
+    """All who wait, the next one first: fair to groups and users by what they hold already."""
     rows = db.execute(
-        select(UserSession.pool, UserSession.id)
-        .where(UserSession.state == SessionState.QUEUED, UserSession.pool.in_(pools))
+        select(UserSession.id, UserSession.user_id, UserSession.group, UserSession.requested_at, UserSession.pool)
+        .where(UserSession.state == SessionState.QUEUED)
         .order_by(UserSession.id)
+    ).all()
+    waiting = [Waiter(id_, user, group, asked.timestamp(), pool or "") for id_, user, group, asked, pool in rows]
+    return fairness.order(waiting, _holding(db), stock.shares(settings)) if waiting else []
+
+
+def _holding(db: Session) -> Holding:
+    users, groups = Counter[int](), Counter[str]()
+    rows = db.execute(
+        select(UserSession.user_id, UserSession.group, func.count())
+        .where(UserSession.state.in_((SessionState.PREPARING, SessionState.READY)))
+        .group_by(UserSession.user_id, UserSession.group)
     )
-    found: dict[str, list[int]] = defaultdict(list)
-    for pool, id_ in rows:
-        found[str(pool)].append(id_)
+    for user, group, number in rows:
+        users[user] += number
+        groups[group] += number
+    return Holding(users, groups)
+
+
+def _waiting(db: Session, settings: Settings) -> dict[str, list[int]]:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for waiter in line_up(db, settings):
+        found[waiter.line].append(waiter.id)
     return dict(found)
 
 

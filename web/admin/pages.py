@@ -13,7 +13,7 @@ from broker.errors import NotFound
 from broker.pools import overview as pools
 from broker.sessions import overview as sessions
 from broker.sessions import timings
-from broker.sessions.models import LIVE, SessionState, UserSession
+from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
 from web.site import person, site
 
@@ -56,8 +56,7 @@ def _sessions(db: Session) -> dict[str, Any]:
 
 
 def _queue(db: Session) -> dict[str, Any]:
-    waiting = UserSession.state == SessionState.QUEUED
-    return {"queue": sessions.cards(db, site().settings, waiting, limit=500)[::-1]}
+    return {"queue": sessions.queued(db, site().settings)}
 
 
 def _machines(db: Session) -> dict[str, Any]:

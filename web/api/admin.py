@@ -9,7 +9,7 @@ from broker.pools import overview as pools
 from broker.pools.overview import Workforce
 from broker.sessions import overview as sessions
 from broker.sessions import timings
-from broker.sessions.models import LIVE, SessionState, UserSession
+from broker.sessions.models import LIVE, UserSession
 from broker.sessions.overview import Card, Summary
 from broker.sessions.timings import LaunchTimes
 from web.api.schemas import (
@@ -53,7 +53,7 @@ def all_sessions() -> list[Card]:
 def queue() -> list[Card]:
     """The sessions that wait, the next one first, with estimates"""
     with site().runtime.database.reading() as db:
-        return sessions.cards(db, site().settings, UserSession.state == SessionState.QUEUED, limit=500)[::-1]
+        return sessions.queued(db, site().settings)
 
 
 @blueprint.get("/workers")

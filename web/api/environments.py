@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
-from broker.sessions import availability, overview
+from broker.sessions import availability, overview, quotas
 from broker.sessions.availability import EnvironmentCard
-from web.api.schemas import EnvironmentOut, LimitsOut, LocationOut, many
+from web.api.schemas import EnvironmentOut, LimitsOut, LocationOut, QuotaOut, many
 from web.site import person, site
 
 blueprint = APIBlueprint("environments", __name__, tag="Environments")
@@ -35,10 +35,12 @@ def limits() -> LimitsOut:
     """What I may hold, and how long sessions live"""
     settings = site().settings
     with site().runtime.database.reading() as db:
-        held = sum(card.active for card in overview.active(db, settings, person()))
+        running = [card.environment for card in overview.active(db, settings, person()) if card.active]
+        found = quotas.shown(db, settings, person(), running)
     return LimitsOut(
+        quotas=[QuotaOut.model_validate(quota) for quota in found],
         sessions_per_user=settings.limits.sessions_per_user,
-        sessions=held,
+        sessions=len(running),
         default_hours=settings.leases.default_hours,
         maximum_hours=settings.leases.maximum_hours,
         extend_hours=settings.leases.extend_hours,

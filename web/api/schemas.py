@@ -89,6 +89,7 @@ class SizeOut(Given):
     memory_gb: float
     gpus: int
     gpu_model: str
+    architecture: str
     location: str
     place: str
     vacant: int
@@ -115,9 +116,21 @@ class LocationOut(Given):
     title: str
 
 
+class QuotaOut(Given):
+    """One limit and how much of it is used, by environment; `whose` is empty for one's own. `name` is the setting."""
+
+    name: str
+    whose: str
+    unit: str
+    limit: int
+    used: int
+    by: dict[str, int]
+
+
 class LimitsOut(Given):
     """What one user may hold, and how long sessions live."""
 
+    quotas: list[QuotaOut]
     sessions_per_user: int
     sessions: int
     default_hours: float
@@ -134,15 +147,58 @@ class SessionsQuery(Asked):
     before: Id | None = None
 
 
-class LaunchBody(Taken):
-    """A wish. Only `environment` is needed; `another` allows a second session of it."""
+class WishBody(Taken):
+    """A wish: what a machine must have; `prefer` and `near` are locations that only speak for a machine."""
 
-    environment: Text
     location: Text | None = None
     cores: Annotated[int, Field(ge=0, le=1024)] = 0
     memory_gb: Annotated[float, Field(ge=0, le=65536)] = 0
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu_model: Text | Literal[""] = ""
+    architecture: Literal["", "x86_64", "aarch64"] = ""
+    prefer: Text | None = None
+    near: Text | None = None
+
+
+class LaunchBody(WishBody):
+    """A wish. Only `environment` is needed; `another` allows a second session of it."""
+
+    environment: Text
     another: bool = False
+
+
+class WishOut(Given):
+    """A wish, as it can be asked for."""
+
+    location: str | None
+    cores: int
+    memory_gb: float
+    gpus: int
+    gpu_model: str
+    architecture: str
+    prefer: str | None
+    near: str | None
+
+
+class AlternativeOut(Given):
+    """What could be had sooner, in `wait_seconds` (0 is now), and the wish that leads there."""
+
+    pool: str
+    place: str
+    size: str
+    cores: int
+    gpus: int
+    wait_seconds: float
+    wish: WishOut
+
+
+class WhyNotOut(Given):
+    """Why one pool has no machine for the wish now."""
+
+    pool: str
+    place: str
+    size: str
+    reason: str
 
 
 class StepOut(Given):
@@ -178,6 +234,8 @@ class SessionOut(Given):
     reason: str
     place: int | None
     wait_seconds: float | None
+    alternatives: list[AlternativeOut]
+    why_not: list[WhyNotOut]
     requested_at: Moment
     ready_at: Moment | None
     expires_at: Moment | None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from broker.pools.allocation import Wish
-from broker.sessions import overview, service
+from broker.sessions import overview, service, wishes
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
-from web.api.schemas import ExtendBody, LaunchBody, SessionOut, SessionsQuery, many
+from web.api.schemas import ExtendBody, LaunchBody, SessionOut, SessionsQuery, WishBody, many
 from web.site import person, site
 
 blueprint = APIBlueprint("sessions", __name__, tag="Sessions")
@@ -38,11 +38,13 @@ def launch(body: LaunchBody) -> Card:
 
     It gets a machine at once, or waits in order for one. Watch it until its state is `ready`.
     """
-    here = site()
     wish = Wish(**body.model_dump(exclude={"another"}))
-    session = service.request(here.runtime, person(), wish, another=body.another)
+    return _begun(service.request(site().runtime, person(), wish, another=body.another))
+
+
+def _begun(session: UserSession) -> Card:
     if session.state == SessionState.PREPARING:
-        here.launcher.start(session.id)
+        site().launcher.start(session.id)
     return card(session)
 
 
@@ -71,6 +73,18 @@ def end(session_id: int) -> Card:
 def extend(session_id: int, body: ExtendBody) -> Card:
     """Let a session live longer, within the longest lease"""
     return card(service.extend(site().runtime, person(), session_id, body.hours))
+
+
+@blueprint.post(f"{ONE}/wish")
+@blueprint.input(WishBody, arg_name="body")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409, 422, 429])
+def wish(session_id: int, body: WishBody) -> Card:
+    """Let a session that waits wish for something else
+
+    As one of its `alternatives`, for instance. The time that it has waited still counts. Twice is once.
+    """
+    return _begun(wishes.change(site().runtime, person(), session_id, body.model_dump()))
 
 
 def card(session: UserSession) -> Card:

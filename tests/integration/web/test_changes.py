@@ -138,7 +138,7 @@ def test_a_refusal_changes_no_row(
 def test_a_launch_that_fits_nowhere_hears_why_of_each_pool(alice: FlaskClient) -> None:
     """Not "no resources available": each candidate, the rule, and the values."""
     detail = alice.post("/api/v1/sessions", json={"environment": "light", "location": "dl", "cores": 8}).json["detail"]
-    assert "light-ral is in Harwell, not dl" in detail
+    assert "light-ral in Harwell is not in dl" in detail
     assert "light-dl in Daresbury has 4 cores, 8 wished" in detail
 
 

@@ -85,6 +85,41 @@ def test_who_waits_sees_place_and_estimate_and_is_notified_when_it_has_started_b
     until(lambda: page.evaluate("window.shown") == ["Light desktop is ready"], "the notification")
 
 
+def test_who_waits_is_told_why_and_takes_what_is_free_elsewhere(
+    open_as: OpenAs, launcher: FakeLauncher, new_machines: NewMachines
+) -> None:
+    """A machine that is smaller than wished, by one click; the place in the queue is not needed any more."""
+    new_machines("light-ral")
+    page = open_as("alice")
+    card = page.locator("#environment-light")
+    card.get_by_text("Options").click()
+    card.get_by_label("Cores").select_option("4")
+    card.get_by_role("button", name="Launch").click()
+    dialog = page.get_by_role("dialog", name="Light desktop")
+    expect(dialog).to_contain_text("1 core in Harwell, now")
+    dialog.get_by_text("Why must I wait?").click()
+    expect(dialog).to_contain_text("Harwell, 1 core has 1 core, 4 wished.")
+    expect(dialog).to_contain_text("Daresbury, 4 cores, 1 GPU has none vacant; one is made on request.")
+    dialog.get_by_role("button", name="Take this").click()
+    expect(dialog).to_contain_text("in Harwell, 1 core: smallest that fits")
+    expect(dialog.get_by_role("button", name="Take this")).to_have_count(0)
+    until(lambda: len(launcher.started) == 1, "the launch")
+
+
+def test_what_is_only_preferred_never_makes_one_wait(open_as: OpenAs, new_machines: NewMachines) -> None:
+    """A place that one would rather have, and the data's: the desktop starts where a machine is vacant."""
+    new_machines("light-ral")
+    page = open_as("alice")
+    card = page.locator("#environment-light")
+    card.get_by_text("Options").click()
+    card.get_by_label("Where").select_option("rather Daresbury")
+    card.get_by_label("Near the data").select_option("Daresbury")
+    card.get_by_role("button", name="Launch").click()
+    expect(page.get_by_role("dialog", name="Light desktop")).to_contain_text(
+        "in Harwell, 1 core: smallest that is free"
+    )
+
+
 def test_who_forbids_notifications_is_told_what_to_do_instead(open_as: OpenAs, runtime: Runtime) -> None:
     """The place is kept all the same."""
     page = open_as("alice")

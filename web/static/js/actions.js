@@ -2,7 +2,7 @@
 import { call, leave } from "./api.js";
 import { duration } from "./clock.js";
 import { ask, choice } from "./confirm.js";
-import { launch, rejoin } from "./launch.js";
+import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
 import { say, sayProblem } from "./toast.js";
@@ -11,6 +11,7 @@ const sessions = new Set(["session"]);
 
 const ACTIONS = {
   launch,
+  take,
   watch: ({ dataset }) => rejoin(dataset.session, dataset.title),
   return: ({ dataset }) => goTo(dataset.session, dataset.title),
   notify: wantNotification,

@@ -44,13 +44,23 @@ export function rejoin(id, title) {
 function wish(environment) {
   const values = {};
   for (const { name, value } of document.querySelectorAll(`#wish-${environment} select`)) {
-    if (name === "location") {
-      if (value) values.location = value;
+    if (name === "where") {
+      const [kind, place] = value.split(":");
+      if (place) values[kind] = place;
+    } else if (name === "near" || name === "gpu_model") {
+      if (value) values[name] = value;
     } else if (Number(value)) {
       values[name] = Number(value);
     }
   }
   return values;
+}
+
+/** Wait for something else: what the button offers. */
+export async function take({ dataset }) {
+  await call("POST", `/sessions/${dataset.session}/wish`, JSON.parse(dataset.wish));
+  refresh(new Set(["session"]));
+  look();
 }
 
 function open(title) {
