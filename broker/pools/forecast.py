@@ -32,6 +32,7 @@ FORGET_WEEK = 0.8  # what a week counts beside the one after it
 ENOUGH = 2.0  # hours of observation that weigh as much as what an hour is shrunk to
 MEMORY = 1 * HOUR  # the age at which a launch counts 1/e for the level
 LOOK_BACK = 6 * MEMORY
+REFRESH = 60.0  # seconds between two forecasts of a pool
 SHAPE = 4.0  # of the level's distribution where history cannot tell
 WIDEST, NARROWEST = 0.5, 12.0  # shapes; a level that is thought to be known too well follows no unusual day
 
@@ -101,7 +102,7 @@ def _hours(start: float, end: float) -> Iterator[tuple[int, float, float]]:
         start = until
 
 
-def profile(counts: NDArray[np.float64], first_hour: int) -> Profile:
+def learn(counts: NDArray[np.float64], first_hour: int) -> Profile:
     """The profile after these launches in each hour, the first of which is the `first_hour`th of Unix time."""
     hours = first_hour + np.arange(len(counts))
     slots = (hours + MONDAY) % WEEK
@@ -153,14 +154,14 @@ class Launches:
         """What comes in the `seconds` after `moment`."""
         while self._recent and self._recent[0] < moment - LOOK_BACK:
             self._recent.popleft()
-        return expect(self._known(moment), self._recent, since=self._since, moment=moment, seconds=seconds)
+        return expect(self.profile(moment), self._recent, since=self._since, moment=moment, seconds=seconds)
 
-    def _known(self, moment: float) -> Profile:
+    def profile(self, moment: float) -> Profile:
         """The profile of all full hours; made anew with each hour."""
         hour = math.floor(moment / HOUR)
         if self._profile is None or self._profile[0] != hour:
             first = max(math.ceil(self._since / HOUR), hour - REMEMBERED)
             self._by_hour = Counter({h: n for h, n in self._by_hour.items() if h >= first})
             counts = np.array([self._by_hour[h] for h in range(first, hour)], dtype=np.float64)
-            self._profile = (hour, profile(counts, first))
+            self._profile = (hour, learn(counts, first))
         return self._profile[1]

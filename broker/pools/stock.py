@@ -13,7 +13,7 @@ from broker.database import now
 from broker.pools import takeover
 from broker.pools.allocation import Offer
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
-from broker.pools.sizing import Counts
+from broker.pools.sizing import Aim, Counts
 from broker.pools.standing import Standing, standings
 from broker.pools.takeover import Share
 from broker.settings import PoolSettings, Settings
@@ -115,6 +115,11 @@ def taken_over(
             )
         )
     return takeover.taken_over(shares)
+
+
+def aim_of(settings: PoolSettings) -> Aim:
+    """What sizing by demand is to reach for the pool."""
+    return Aim(settings.wait_chance, settings.most_vacant, settings.worth_hours)
 
 
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
