@@ -31,8 +31,8 @@ MONDAY = 72  # Unix time began on a Thursday
 FORGET_WEEK = 0.8  # what a week counts beside the one after it
 ENOUGH = 2.0  # hours of observation that weigh as much as what an hour is shrunk to
 MEMORY = 1 * HOUR  # the age at which a launch counts 1/e for the level
-LOOK_BACK = 6 * MEMORY
-REFRESH = 60.0  # seconds between two forecasts of a pool
+LOOK_BACK = 3 * MEMORY
+REFRESH = 120.0  # seconds between two forecasts of a pool
 SHAPE = 4.0  # of the level's distribution where history cannot tell
 WIDEST, NARROWEST = 0.5, 12.0  # shapes; a level that is thought to be known too well follows no unusual day
 
@@ -87,10 +87,12 @@ class Profile:
 
     def expected_lately(self, since: float, moment: float) -> float:
         """Launches between two moments, each discounted by its age at the second."""
-        return sum(
-            self.rates[slot] * (math.exp((b - moment) / MEMORY) - math.exp((a - moment) / MEMORY)) * MEMORY / HOUR
-            for slot, a, b in _hours(since, moment)
-        )
+        total, left = 0.0, math.exp((since - moment) / MEMORY)
+        for slot, _, until in _hours(since, moment):
+            right = math.exp((until - moment) / MEMORY)
+            total += self.rates[slot] * (right - left)
+            left = right
+        return total * MEMORY / HOUR
 
 
 def _hours(start: float, end: float) -> Iterator[tuple[int, float, float]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from broker.pools.forecast import HOUR, Forecast
 
+UNBOUNDED = 1_000_000  # a batch that holds nothing back
 SLOWEST_FALL = 0.5 * HOUR  # what is kept falls to 1/e of it in this time, or in two builds
 
 

@@ -11,6 +11,7 @@ import heapq
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -33,9 +34,18 @@ SPREAD = 0.2  # of build times: the standard deviation of their logarithm
 MANY = 1_000_000  # more builds than any pool lacks
 
 
-def in_order(waiting: Iterable[tuple[Launch, str]]) -> list[tuple[Launch, str]]:
+@dataclass(frozen=True)
+class Waiting:
+    """Somebody who waits, and for which pool; `full` where all pools were at their limits when they came."""
+
+    launch: Launch
+    pool: str
+    full: bool
+
+
+def in_order(waiting: Iterable[Waiting]) -> list[Waiting]:
     """Who is served first: first come, first served."""
-    return sorted(waiting, key=lambda one: one[0].at)
+    return sorted(waiting, key=lambda one: one.launch.at)
 
 
 class Engine:
@@ -57,7 +67,7 @@ class Engine:
             self._environments[stock.pool.environment].append(stock)
             self._cloud_stocks[stock.pool.cloud].append(stock)
         self._by_name = {stock.pool.name: stock for stock in self._stocks}
-        self._waiting: dict[str, list[tuple[Launch, str]]] = defaultdict(list)
+        self._waiting: dict[str, list[Waiting]] = defaultdict(list)
         self._to_fill: set[str] = set()
         self._recorder = Recorder()
 
@@ -124,8 +134,8 @@ class Engine:
         for stock in self._stocks:
             stock.settle(until)
         for queue in self._waiting.values():
-            for launch, pool in queue:
-                self._note_wait(launch, pool, until, over=False)
+            for one in queue:
+                self._note_wait(one, until, over=False)
 
     # Sessions
 
@@ -149,14 +159,13 @@ class Engine:
             self._start(launch, stock)
         else:
             stock.queued += 1
-            self._waiting[launch.wish.environment].append((launch, choice.pool))
+            self._waiting[launch.wish.environment].append(Waiting(launch, choice.pool, stock.full))
         self._fill_soon(stock.pool.cloud)
 
     def _choose(self, launch: Launch, *, next_in_line: bool = False) -> allocation.Choice | allocation.Refusal:
         """Nobody overtakes those who wait: a newcomer sees only what they leave."""
         stocks = self._environments[launch.wish.environment]
-        offers = [stock.offer(stock.vacant if next_in_line else max(0, stock.vacant - stock.queued)) for stock in stocks]
-        return allocation.choose(launch.wish, offers)
+        return allocation.choose(launch.wish, [stock.offer(newcomer=not next_in_line) for stock in stocks])
 
     def _start(self, launch: Launch, stock: Stock) -> None:
         stock.settle(self._now)
@@ -181,21 +190,22 @@ class Engine:
     def _serve(self, environment: str) -> None:
         """Those who wait, in order: a machine, or a place where the best chance is now."""
         still = []
-        for launch, pool in in_order(self._waiting[environment]):
-            self._by_name[pool].queued -= 1
-            choice = self._choose(launch, next_in_line=True)
+        for one in in_order(self._waiting[environment]):
+            self._by_name[one.pool].queued -= 1
+            choice = self._choose(one.launch, next_in_line=True)
             if isinstance(choice, Choice) and choice.vacant:
-                self._start(launch, self._by_name[choice.pool])
-                self._note_wait(launch, pool, self._now)
+                self._start(one.launch, self._by_name[choice.pool])
+                self._note_wait(one, self._now)
                 continue
-            pool = choice.pool if isinstance(choice, Choice) else pool
-            self._by_name[pool].queued += 1
-            still.append((launch, pool))
+            if isinstance(choice, Choice):
+                one = replace(one, pool=choice.pool)
+            self._by_name[one.pool].queued += 1
+            still.append(one)
         self._waiting[environment] = still
 
-    def _note_wait(self, launch: Launch, pool: str, until: float, *, over: bool = True) -> None:
-        if launch.at >= self._scenario.measured_from:
-            self._recorder.waits.append(Wait(pool, until - launch.at, over))
+    def _note_wait(self, one: Waiting, until: float, *, over: bool = True) -> None:
+        if one.launch.at >= self._scenario.measured_from:
+            self._recorder.waits.append(Wait(one.pool, until - one.launch.at, one.full, over))
 
     # Pools
 

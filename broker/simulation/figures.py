@@ -12,10 +12,14 @@ from broker.simulation.stock import Hours, Stock
 
 @dataclass(frozen=True)
 class Wait:
-    """Somebody waited for a machine of this pool; a wait is not `over` where the day ended first."""
+    """Somebody waited for a machine of this pool; a wait is not `over` where the day ended first.
+
+    `full`: every pool that would have done was at its limit, so that no sizing could have helped.
+    """
 
     pool: str
     seconds: float
+    full: bool = False
     over: bool = True
 
 
@@ -32,11 +36,13 @@ class Series:
 
 @dataclass(frozen=True)
 class PoolFigures:
-    """One pool's day: launches, how many waited, vacant machines to keep (least, most) and kept on average."""
+    """One pool's day: launches, how many waited (`full`: because of a limit), the least and the most machines that
+    were to be kept vacant, and how many were on average."""
 
     name: str
     launches: int
     waited: int
+    full: int
     longest_wait: float
     least: int
     most: int
@@ -66,6 +72,11 @@ class Figures:
     def waited_share(self) -> float:
         """The share of launches that found nothing vacant."""
         return len(self.waits) / self.launches if self.launches else 0.0
+
+    @property
+    def full_share(self) -> float:
+        """The share of launches that had to wait because pools were at their limits."""
+        return sum(wait.full for wait in self.waits) / self.launches if self.launches else 0.0
 
     @property
     def utilisation(self) -> float:
@@ -142,15 +153,15 @@ class Recorder:
         )
 
     def _pool(self, pool: Pool, stock: Stock, seconds: float) -> PoolFigures:
-        waits = [wait.seconds for wait in self.waits if wait.pool == pool.name]
-        least, most = stock.goals or (stock.goal, stock.goal)
+        waits = [wait for wait in self.waits if wait.pool == pool.name]
         return PoolFigures(
             name=pool.name,
             launches=self.launches.get(pool.name, 0),
             waited=len(waits),
-            longest_wait=max(waits, default=0.0),
-            least=least,
-            most=most,
+            full=sum(wait.full for wait in waits),
+            longest_wait=max((wait.seconds for wait in waits), default=0.0),
+            least=stock.least,
+            most=stock.most,
             mean_vacant=stock.hours.vacant / seconds,
             limit=pool.limit,
         )

@@ -85,8 +85,9 @@ def scenario(facility: Facility, *, launches: int | None = None, seed: int = 1) 
     start = WEDNESDAY - DAY
     for name, share in shares.items():
         rate = by_day * share / whole
-        for at, pool in _spread(moments(numbers, rate, start - PAST_DAYS * DAY, PAST_DAYS), capacity[name], numbers):
-            past[pool].append(at)
+        before = moments(numbers, rate, start - PAST_DAYS * DAY, PAST_DAYS)
+        for at, taken in _spread(before, capacity[name], numbers):
+            past[taken].append(at)
         wish = Wish(name)
         days += [Launch(at, wish, _session(numbers)) for at in moments(numbers, rate, start, 2)]
     days.sort(key=lambda launch: launch.at)

@@ -39,7 +39,7 @@ class Pool:
     target: int
     limit: int
     build_seconds: float
-    aim: Aim = Aim()
+    aim: Aim
     by_demand: bool = False
 
 
@@ -78,9 +78,7 @@ def clouds_of(settings: Settings) -> tuple[Cloud, ...]:
 
 def pools_of(settings: Settings, build_seconds: Mapping[str, float]) -> tuple[Pool, ...]:
     """The pools of the settings, with the build times that were measured."""
-    return tuple(
-        _pool(settings, pool, build_seconds.get(pool.name, BUILD_SECONDS)) for pool in settings.pools.values()
-    )
+    return tuple(_pool(settings, pool, build_seconds.get(pool.name, BUILD_SECONDS)) for pool in settings.pools.values())
 
 
 def _pool(settings: Settings, pool: PoolSettings, build_seconds: float) -> Pool:

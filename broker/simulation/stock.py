@@ -50,7 +50,8 @@ class Stock:
     demand: Demand | None = None
     lead: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_BUILDS))
     hours: Hours = field(default_factory=Hours)
-    goals: tuple[int, int] | None = None  # the least and the most that was to be kept
+    least: int = 0  # that was to be kept
+    most: int = 0
     builds: int = 0
     removed: int = 0
 
@@ -58,6 +59,12 @@ class Stock:
     def held(self) -> int:
         """Machines that use the pool's limit."""
         return self.vacant + self.coming + self.acquired + self.failed + self.deleting
+
+    @property
+    def full(self) -> bool:
+        """Whether no machine may be added, and all that come are spoken for."""
+        spare = self.vacant + self.coming - self.queued
+        return self.held >= self.pool.limit and spare < 0
 
     @property
     def lead_seconds(self) -> float:
@@ -82,29 +89,26 @@ class Stock:
     def start_counting(self, moment: float) -> None:
         """Forget what was counted until now."""
         self.settle(moment)
-        self.hours, self.goals, self.builds, self.removed = Hours(), None, 0, 0
-        self.note_goal()
+        self.hours, self.builds, self.removed = Hours(), 0, 0
+        self.least = self.most = self.goal
 
     def expect(self, moment: float, passed: float) -> bool:
         """Look at the demand again, `passed` seconds after the last look; whether more or less is to be kept now."""
         before = self.goal
         forecast = self.launches.forecast(moment, self.lead_seconds)
         self.demand = sizing.expect(forecast, self.pool.aim, self.demand, passed)
-        self.note_goal()
-        return self.goal != before
-
-    def note_goal(self) -> None:
-        """Remember how little and how much was to be kept."""
-        least, most = self.goals or (self.goal, self.goal)
-        self.goals = (min(least, self.goal), max(most, self.goal))
+        goal = self.goal
+        if goal != before:
+            self.least, self.most = min(self.least, goal), max(self.most, goal)
+        return goal != before
 
     def plan(self, batch: int) -> Plan:
         """What the manager would do."""
         counts = Counts(self.vacant, self.coming, self.acquired, self.failed, self.deleting, self.queued + self.lacks)
         return sizing.plan(counts, target=self.target, limit=self.pool.limit, batch=batch, demand=self.demand)
 
-    def offer(self, vacant: int) -> Offer:
-        """The pool as allocation sees it, with so many of its vacant machines to be had."""
+    def offer(self, *, newcomer: bool) -> Offer:
+        """The pool as allocation sees it; of its vacant machines, a newcomer sees only what those who wait leave."""
         return Offer(
             pool=self.pool.name,
             environment=self.pool.environment,
@@ -113,7 +117,7 @@ class Stock:
             cores=self.pool.cores,
             memory_gb=self.pool.memory_gb,
             gpus=self.pool.gpus,
-            vacant=vacant,
+            vacant=max(0, self.vacant - self.queued) if newcomer else self.vacant,
             coming=self.coming,
             room=max(0, self.pool.limit - self.held),
             limit=self.pool.limit,
