@@ -195,16 +195,17 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
 
 def build_seconds(db: Session, pool: str) -> float | None:
     """The median of the pool's recent build times, or None where it never built one."""
-    recent = sorted(_recent_builds(db, pool))
+    recent = sorted(recent_builds(db, pool))
     return recent[len(recent) // 2] if recent else None
 
 
 def lead_seconds(db: Session, pool: str) -> float | None:
     """The mean of the pool's recent build times, which sizing asks for, or None where it never built one."""
-    recent = _recent_builds(db, pool)
+    recent = recent_builds(db, pool)
     return sum(recent) / len(recent) if recent else None
 
 
-def _recent_builds(db: Session, pool: str) -> list[float]:
+def recent_builds(db: Session, pool: str) -> list[float]:
+    """How long the pool's last machines took to build, in seconds, the newest first."""
     newest = select(BuildTime.seconds).where(BuildTime.pool == pool).order_by(BuildTime.id.desc())
     return list(db.scalars(newest.limit(RECENT_BUILDS)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -122,8 +122,3 @@ def of_settings(clouds: Sequence[Cloud], pools: Sequence[Pool]) -> Facility:
     """The service of the settings; a busy one: each machine that may be is launched three times in two days."""
     limit = sum(pool.limit for pool in pools)
     return Facility("The pools of the settings", tuple(clouds), tuple(pools), launches=math.ceil(1.5 * limit))
-
-
-def build_seconds_of(recorded: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The mean of each pool's measured build times."""
-    return {pool: sum(seconds) / len(seconds) for pool, seconds in recorded.items() if seconds}
