@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from broker.pools import allocation, sizing
-from broker.pools.allocation import Choice
+from broker.pools.allocation import Choice, Refusal, Wish
 from broker.pools.forecast import REFRESH, Launches
 from broker.simulation.faults import weather
 from broker.simulation.figures import Figures, Recorder, Wait
@@ -146,7 +146,7 @@ class Engine:
 
     def _launch(self, launch: Launch) -> None:
         self._next_launch()
-        choice = self._choose(launch)
+        choice = self._choose(launch.wish)
         if not isinstance(choice, Choice):
             self._recorder.refused += self._recorder.counting
             return
@@ -162,10 +162,10 @@ class Engine:
             self._waiting[launch.wish.environment].append(Waiting(launch, choice.pool, stock.full))
         self._fill_soon(stock.pool.cloud)
 
-    def _choose(self, launch: Launch, *, next_in_line: bool = False) -> allocation.Choice | allocation.Refusal:
+    def _choose(self, wish: Wish, *, next_in_line: bool = False) -> Choice | Refusal:
         """Nobody overtakes those who wait: a newcomer sees only what they leave."""
-        stocks = self._environments[launch.wish.environment]
-        return allocation.choose(launch.wish, [stock.offer(newcomer=not next_in_line) for stock in stocks])
+        stocks = self._environments[wish.environment]
+        return allocation.choose(wish, [stock.offer(newcomer=not next_in_line) for stock in stocks])
 
     def _start(self, launch: Launch, stock: Stock) -> None:
         stock.settle(self._now)
@@ -188,20 +188,36 @@ class Engine:
         self._fill_soon(stock.pool.cloud)
 
     def _serve(self, environment: str) -> None:
-        """Those who wait, in order: a machine, or a place where the best chance is now."""
-        still = []
+        """Machines for those who wait, in order, while there are any."""
+        stocks, still = self._environments[environment], []
+        choices: dict[Wish, Choice | Refusal] = {}  # alike wishes are served alike, until a machine was taken
         for one in in_order(self._waiting[environment]):
-            self._by_name[one.pool].queued -= 1
-            choice = self._choose(one.launch, next_in_line=True)
+            wish = one.launch.wish
+            if any(stock.vacant for stock in stocks) and wish not in choices:
+                choices[wish] = self._choose(wish, next_in_line=True)
+            choice = choices.get(wish)
             if isinstance(choice, Choice) and choice.vacant:
+                self._by_name[one.pool].queued -= 1
                 self._start(one.launch, self._by_name[choice.pool])
                 self._note_wait(one, self._now)
-                continue
-            if isinstance(choice, Choice):
-                one = replace(one, pool=choice.pool)
-            self._by_name[one.pool].queued += 1
-            still.append(one)
+                choices.clear()
+            else:
+                still.append(one)
         self._waiting[environment] = still
+
+    def _follow(self, environment: str) -> None:
+        """All who wait look where the best chance is now."""
+        choices: dict[Wish, Choice | Refusal] = {}
+        for place, one in enumerate(self._waiting[environment]):
+            wish = one.launch.wish
+            if wish not in choices:
+                choices[wish] = self._choose(wish, next_in_line=True)
+            choice = choices[wish]
+            if isinstance(choice, Choice) and choice.pool != one.pool:
+                self._by_name[one.pool].queued -= 1
+                self._by_name[choice.pool].queued += 1
+                self._waiting[environment][place] = replace(one, pool=choice.pool)
+                self._fill_soon(self._by_name[choice.pool].pool.cloud)
 
     def _note_wait(self, one: Waiting, until: float, *, over: bool = True) -> None:
         if one.launch.at >= self._scenario.measured_from:
@@ -216,7 +232,7 @@ class Engine:
                 if stock.expect(self._now, REFRESH):
                     self._fill_soon(stock.pool.cloud)
         for environment in [name for name, queue in self._waiting.items() if queue]:
-            self._serve(environment)
+            self._follow(environment)
         self._at(self._now + REFRESH, self._refresh)
 
     def _fill_soon(self, cloud: str) -> None:

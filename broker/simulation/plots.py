@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 58, 26, 12, 46
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def plot(lines: Sequence[Line], x: Axis, y: Axis, label: str, bands: Sequence[tu
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(words)}</text>')
     for value, words in x.ticks:
-        parts.append(f'<text x="{_x(x, value):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{words}</text>')
+        parts.append(f'<text x="{_x(x, value):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{words}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{x.title}</text>')
     parts += [_line(line, x, y) for line in lines]
     return "\n".join([*parts, "</svg>"])

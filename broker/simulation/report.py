@@ -37,8 +37,19 @@ def page(scenario: Scenario, found: Sequence[Figures], wait_chance: float) -> st
         wait_chance=wait_chance,
         verdict=verdict(found, wait_chance),
         pools=pool_rows(found),
+        faults=_faults(scenario),
         plots=[(title, caption, Markup(svg)) for title, caption, svg in _plots(scenario, found)],  # noqa: S704
     )
+
+
+def _faults(scenario: Scenario) -> list[str]:
+    """The faults with their hours of the day."""
+
+    def clock(moment: float) -> str:
+        minutes = round((moment - scenario.measured_from) / 60)
+        return f"{minutes // 60}:{minutes % 60:02}"
+
+    return [f"{fault.title} ({clock(fault.start)} to {clock(fault.end)})" for fault in scenario.faults]
 
 
 def verdict(found: Sequence[Figures], wait_chance: float) -> str:
@@ -108,7 +119,7 @@ def _plots(scenario: Scenario, found: Sequence[Figures]) -> list[tuple[str, str,
 def _waiting(found: Sequence[Figures]) -> str:
     longest = max([60.0, *(f.longest_wait for f in found)])
     ticks = [(seconds, words) for seconds, words in WAITS if seconds <= longest]
-    x = Axis(1, longest, ticks, "seconds waited", scale=math.log10)
+    x = Axis(1, longest, ticks, "waited longer than", scale=math.log10)
     lines = []
     for figures in found:
         waits = sorted(wait.seconds for wait in figures.waits)
@@ -128,7 +139,7 @@ def figures(scenario: Scenario, found: Sequence[Figures], wait_chance: float) ->
     return {
         "scenario": scenario.title,
         "wait_chance": wait_chance,
-        "faults": [fault.title for fault in scenario.faults],
+        "faults": _faults(scenario),
         "verdict": verdict(found, wait_chance),
         "policies": [_of_policy(one) for one in found],
     }
