@@ -53,14 +53,12 @@ class Forecast:
     def chances(self) -> Iterator[float]:
         """The chance of 0, of 1, of 2, ... launches, without end."""
         odds = self.launches / (self.shape + self.launches)
-        none = self.shape * math.log1p(-odds)
-        if odds == 0:
-            yield 1.0
-        number = 0
+        logarithm, number = self.shape * math.log1p(-odds), 0
         while odds > 0:
-            ways = math.lgamma(number + self.shape) - math.lgamma(self.shape) - math.lgamma(number + 1)
-            yield math.exp(ways + none + number * math.log(odds))
+            yield math.exp(logarithm)
+            logarithm += math.log(odds * (number + self.shape) / (number + 1))
             number += 1
+        yield 1.0
         while True:
             yield 0.0
 
@@ -145,7 +143,8 @@ class Launches:
         self._since = since
         self._by_hour: Counter[int] = Counter()
         self._recent: deque[float] = deque()
-        self._profile: tuple[int, Profile] | None = None
+        self._profile: Profile | None = None
+        self._learn_at = 0
 
     def note(self, at: float) -> None:
         """There was a launch; moments may come in any order within an hour."""
@@ -159,11 +158,12 @@ class Launches:
         return expect(self.profile(moment), self._recent, since=self._since, moment=moment, seconds=seconds)
 
     def profile(self, moment: float) -> Profile:
-        """The profile of all full hours; made anew with each hour."""
+        """The profile of the full hours; made anew each hour at first, and each day when much is known."""
         hour = math.floor(moment / HOUR)
-        if self._profile is None or self._profile[0] != hour:
+        if self._profile is None or hour >= self._learn_at:
             first = max(math.ceil(self._since / HOUR), hour - REMEMBERED)
+            self._learn_at = hour + min(24, max(1, (hour - first) // 24))
             self._by_hour = Counter({h: n for h, n in self._by_hour.items() if h >= first})
             counts = np.array([self._by_hour[h] for h in range(first, hour)], dtype=np.float64)
-            self._profile = (hour, learn(counts, first))
-        return self._profile[1]
+            self._profile = learn(counts, first)
+        return self._profile
