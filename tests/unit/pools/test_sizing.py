@@ -141,6 +141,19 @@ def test_a_forecast_knows_the_hour_of_the_day_and_the_day_of_the_week() -> None:
     assert launches.forecast(nine + 5 * 24 * HOUR, HOUR).hourly < 1.5
 
 
+def test_a_day_never_seen_is_taken_to_be_like_others_of_its_kind() -> None:
+    """Launches at nine from Monday to Thursday: some are expected on Friday at nine, fewer at noon or on Saturday."""
+    monday = 4 * 24 * HOUR
+    launches = Launches(monday)
+    for day in range(4):
+        for number in range(12):
+            launches.note(monday + (day * 24 + 9) * HOUR + number * 300)
+    known = launches.profile(monday + 4 * 24 * HOUR)
+    friday, saturday = 4 * 24, 5 * 24
+    assert known.rates[friday + 9] > 6 > 3 * known.rates[friday + 12]
+    assert known.rates[friday + 9] > 3 * known.rates[saturday + 9]
+
+
 def test_with_little_history_the_recent_rate_counts_and_is_doubted() -> None:
     """Twenty launches in the first hour: more are expected, and a wide range of them."""
     launches = Launches(0.0)

@@ -83,6 +83,7 @@ def test_a_recorded_day_is_replayed_and_names_nobody(
     counted = [launch for launch in scenario.launches if launch.at >= scenario.measured_from]
     assert len(counted) == 24
     assert len(scenario.launches) + len(scenario.past["light-ral"]) == 60
+    assert scenario.launches[0].at < scenario.measured_from - 80_000  # the day before fills the pools
     assert {launch.seconds for launch in counted} == {3600.0}
     assert {launch.wish.cores for launch in counted} == {1}
     assert next(pool.build_seconds for pool in scenario.pools if pool.name == "light-ral") == 400
