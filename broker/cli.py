@@ -144,7 +144,13 @@ def cloud_check(name: str, build: bool) -> None:
 @click.option("--day", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Replay this recorded day.")
 @click.option("--facility", type=click.Choice(["isis", "large"]), help="A made-up service, not the settings' pools.")
 @click.option("--launches", type=click.IntRange(1, 200_000), help="Launches of a made-up working day.")
-@click.option("--policy", "policies", multiple=True, type=click.Choice(["fixed", "advised", "demand", "shared"]))
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    type=click.Choice(["fixed", "advised", "demand", "shared"]),
+    help="Only this one; may be given several times.",
+)
 @click.option("--wait-chance", type=click.FloatRange(0, 1, True, True), help="The share of launches that may wait.")
 @click.option("--build-minutes", type=click.FloatRange(0, 600, True), help="How long every machine takes to build.")
 @click.option("--faults", "with_faults", is_flag=True, help="An outage, slow builds and failing builds on the day.")
@@ -180,7 +186,7 @@ def simulate(
         return
     wanted = command.Asked(**asked)
     found = command.scenario(wanted)
-    click.echo(f"{found.title}; {len(found.launches)} launches in two days, the second of which counts.")
+    click.echo(f"{found.title}; {len(found.launches)} launches, of which those of the last day count.")
     results = command.run(found, command.chosen(policies), wanted.seed, _show_progress)
     click.echo("\n".join(report.lines(results, command.wait_chance(found))))
     command.write(found, results, page, figures)

@@ -21,7 +21,7 @@ from broker.pools.forecast import REFRESH, Launches
 from broker.simulation.faults import weather
 from broker.simulation.figures import Figures, Recorder, Wait
 from broker.simulation.policies import ADVISED, Policy, advised, bases
-from broker.simulation.scenario import HOUR, Launch, Pool, Scenario
+from broker.simulation.scenario import Launch, Pool, Scenario
 from broker.simulation.stock import Stock
 
 TICK = 1.0  # seconds between two passes of the manager
@@ -31,7 +31,6 @@ KEEP_FAILED = 600.0  # seconds until a failed machine is removed
 REFUSED_AFTER = 5.0  # seconds until a cloud that is away is known to be so
 RETRY_FIRST, RETRY_LONGEST = 5.0, 600.0  # seconds between tries after failures
 SPREAD = 0.2  # of build times: the standard deviation of their logarithm
-MANY = 1_000_000  # more builds than any pool lacks
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class Engine:
             if number % 1000 == 0:
                 progress((self._now - began) / (until - began))
         self._end(until)
+        progress(1.0)
         return self._recorder.figures(self._policy, self._stocks, until - self._scenario.measured_from, happened)
 
     # What there is at the beginning
@@ -126,8 +126,7 @@ class Engine:
         self._sample()
 
     def _sample(self) -> None:
-        hour = (self._now - self._scenario.measured_from) / HOUR
-        self._recorder.sample(hour, self._stocks, sum(map(len, self._waiting.values())))
+        self._recorder.sample(self._scenario.clock(self._now), self._stocks, sum(map(len, self._waiting.values())))
         self._at(self._now + SAMPLE, self._sample)
 
     def _end(self, until: float) -> None:
@@ -260,7 +259,7 @@ class Engine:
 
     def _look(self, stock: Stock) -> tuple[int, int, int]:
         """Remove what is too much; what the pool is short of, as deal() wants it."""
-        plan = stock.plan(MANY if stock.retry_at <= self._now else 0)
+        plan = stock.plan(sizing.UNBOUNDED if stock.retry_at <= self._now else 0)
         if plan.remove:
             self._remove(stock, plan.remove)
         return stock.queued + stock.lacks - stock.vacant - stock.coming, plan.build, stock.coming
@@ -273,7 +272,7 @@ class Engine:
 
     def _specialise(self, stock: Stock, base: Stock) -> int:
         """Take from the base what the pool is short of; how many more it would take."""
-        plan = stock.plan(MANY)
+        plan = stock.plan(sizing.UNBOUNDED)
         if plan.remove:
             self._remove(stock, plan.remove)
         taken = min(plan.build, base.vacant)

@@ -25,7 +25,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Series:
-    """The whole service at moments, in hours of the day."""
+    """The whole service at moments, in hours of the day (UTC)."""
 
     hour: list[float] = field(default_factory=list)
     vacant: list[int] = field(default_factory=list)

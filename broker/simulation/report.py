@@ -46,7 +46,7 @@ def _faults(scenario: Scenario) -> list[str]:
     """The faults with their hours of the day."""
 
     def clock(moment: float) -> str:
-        minutes = round((moment - scenario.measured_from) / 60)
+        minutes = round(60 * scenario.clock(moment))
         return f"{minutes // 60}:{minutes % 60:02}"
 
     return [f"{fault.title} ({clock(fault.start)} to {clock(fault.end)})" for fault in scenario.faults]
@@ -83,11 +83,11 @@ def pool_rows(found: Sequence[Figures]) -> list[PoolRow]:
 
 
 def _plots(scenario: Scenario, found: Sequence[Figures]) -> list[tuple[str, str, str]]:
-    hours = (scenario.until - scenario.measured_from) / HOUR
-    step = max(1, round(hours / 8))
-    clock = Axis(0, hours, [(h, f"{h}:00") for h in range(0, math.floor(hours) + 1, step)], "hour of the day")
-    start = scenario.measured_from
-    bands = [((f.start - start) / HOUR, (f.end - start) / HOUR, f.title) for f in scenario.faults]
+    first, last = scenario.clock(scenario.measured_from), scenario.clock(scenario.until)
+    step = max(1, round((last - first) / 8))
+    hours = [(h, f"{h % 24}:00") for h in range(math.ceil(first), math.floor(last) + 1, step)]
+    clock = Axis(first, last, hours, "hour of the day (UTC)")
+    bands = [(scenario.clock(f.start), scenario.clock(f.end), f.title) for f in scenario.faults]
 
     def over_the_day(title: str, values: Sequence[Sequence[float]]) -> str:
         lines = [Line(f.policy.title, f.policy.name, f.series.hour, v) for f, v in zip(found, values, strict=True)]

@@ -70,6 +70,10 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     specialise_seconds: float = 60.0
 
+    def clock(self, moment: float) -> float:
+        """Hours since the midnight (UTC) before the counting begins."""
+        return (moment - self.measured_from // DAY * DAY) / HOUR
+
 
 def clouds_of(settings: Settings) -> tuple[Cloud, ...]:
     """The clouds of the settings."""

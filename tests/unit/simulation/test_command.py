@@ -17,6 +17,8 @@ from broker.pools.models import BuildTime
 from broker.runtime import Runtime
 from broker.sessions.models import SessionState, UserSession
 from broker.simulation import recording
+from broker.simulation.generate import FACILITIES
+from broker.simulation.policies import POLICIES
 
 
 def simulate(*options: str) -> Result:
@@ -110,6 +112,13 @@ def test_a_file_that_is_no_recorded_day_says_where(runtime: Runtime, tmp_path: P
     assert done.exit_code == 1
     assert said in done.output
     assert "Traceback" not in done.output
+
+
+def test_the_command_offers_every_policy_and_facility() -> None:
+    """It lists them itself, so that --help imports nothing."""
+    offered = {option.name: option.type for option in main.commands["simulate"].params}
+    assert list(offered["policies"].choices) == [policy.name for policy in POLICIES]
+    assert list(offered["facility"].choices) == list(FACILITIES)
 
 
 def test_the_wish_for_less_waiting_asks_for_more_machines(runtime: Runtime) -> None:
