@@ -91,9 +91,7 @@ class PoolManager:
         def planned(pool: PoolSettings, batch: int) -> sizing.Plan:
             name, cloud = pool.name, clouds[pool.cloud]
             set_aside, demand = extra.get(name, 0), demands.get(name)
-            return plan_for(
-                pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand
-            )
+            return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand)
 
         lacks = {name: planned(pool, sizing.UNBOUNDED).build for name, pool in pools.items()}
         dealt = _deal(pools, counts, lacks, free)

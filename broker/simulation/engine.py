@@ -17,6 +17,7 @@ from typing import Any
 
 from broker.pools import allocation, sizing
 from broker.pools.allocation import Choice, Refusal, Wish
+from broker.pools.breaker import pause
 from broker.pools.forecast import REFRESH, Launches
 from broker.simulation.faults import weather
 from broker.simulation.figures import Figures, Recorder, Wait
@@ -317,8 +318,8 @@ class Engine:
         stock.coming -= 1
         stock.failed += 1
         stock.failures += 1
-        pause = sizing.backoff(stock.failures, first=RETRY_FIRST, longest=RETRY_LONGEST)
-        stock.retry_at = self._now + pause
+        draw = self._draw.random()
+        stock.retry_at = self._now + pause(stock.failures, first=RETRY_FIRST, longest=RETRY_LONGEST, draw=draw)
         self._at(self._now + kept, self._cleared, stock)
         self._at(stock.retry_at, self._fill_soon, stock.pool.cloud)
 

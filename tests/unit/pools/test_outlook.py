@@ -35,6 +35,11 @@ def busy(each_runtime: Runtime) -> Runtime:
     return Runtime(each_runtime.settings.model_copy(update={"pools": pools}), each_runtime.database)
 
 
+def fill(keeper: PoolManager) -> None:
+    """The part of a pass that this is about."""
+    keeper._fill({}, keeper._standings())
+
+
 def launched(runtime: Runtime, person: Person, number: int) -> None:
     """So many launches, one each five minutes until now."""
     with runtime.database.transaction() as db:
@@ -45,7 +50,7 @@ def launched(runtime: Runtime, person: Person, number: int) -> None:
 
 def test_launches_become_machines_with_the_reason_in_words(busy: Runtime) -> None:
     """12 an hour and 11 minutes are 2.2 a build; the audit log says why so many were asked for."""
-    PoolManager(busy, LaunchLog(busy).fresh)._fill({})
+    fill(PoolManager(busy, LaunchLog(busy).fresh))
     with busy.database.reading() as db:
         card = next(card for card in overview.pools(db, busy.settings, {}) if card.name == "light-ral")
         reasons = db.scalars(select(Event.detail).where(Event.action == "machine:requested")).all()
@@ -65,17 +70,17 @@ def test_the_forecast_is_made_once_in_a_while_and_kept_for_the_next_leader(
     log = LaunchLog(busy)
     keeper = PoolManager(busy, lambda: calls.append(1) or log.fresh())  # type: ignore[func-returns-value]
     for _ in range(5):
-        keeper._fill({})
+        fill(keeper)
     assert len(calls) == 1
     clock = iter([1e9, 1e9, 1e9 + REFRESH, 1e9 + REFRESH])
     monkeypatch.setattr("broker.pools.outlook.time.monotonic", lambda: next(clock))
-    keeper._fill({})
-    keeper._fill({})
+    fill(keeper)
+    fill(keeper)
     assert len(calls) == 3
     with busy.database.transaction() as db:
         db.get_one(PoolDemand, "light-ral").kept = 14.0
     monkeypatch.undo()
-    PoolManager(busy, LaunchLog(busy).fresh)._fill({})
+    fill(PoolManager(busy, LaunchLog(busy).fresh))
     with busy.database.reading() as db:
         demand = stock.demands(db, busy.settings)["light-ral"]
     assert 13 < demand.kept <= 14
@@ -84,7 +89,7 @@ def test_the_forecast_is_made_once_in_a_while_and_kept_for_the_next_leader(
 
 def test_a_pool_with_a_fixed_size_is_kept_as_it_was(busy: Runtime) -> None:
     """No forecast for those who did not ask."""
-    PoolManager(busy, LaunchLog(busy).fresh)._fill({})
+    fill(PoolManager(busy, LaunchLog(busy).fresh))
     with busy.database.reading() as db:
         assert set(stock.demands(db, busy.settings)) == {"light-ral"}
         card = next(card for card in overview.pools(db, busy.settings, {}) if card.name == "light-dl")
