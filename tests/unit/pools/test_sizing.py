@@ -12,6 +12,7 @@ from broker.pools import sizing
 from broker.pools.forecast import HOUR, WEEK, Forecast, Launches
 from broker.pools.sizing import Aim, Counts, Demand
 
+unhurried = settings(max_examples=50, deadline=None)  # this machine may have much else to do
 small = st.integers(0, 12)
 counts = st.builds(Counts, vacant=small, coming=small, acquired=small, failed=small, deleting=small, queued=small)
 forecasts = st.builds(Forecast, st.floats(0, 60), st.floats(0.5, 200), st.floats(30, 7200))
@@ -19,6 +20,7 @@ aims = st.builds(Aim, st.floats(0.001, 0.5), st.none() | small, st.none() | st.f
 demands = st.builds(sizing.expect, forecasts, aims, st.none(), st.just(0.0))
 
 
+@unhurried
 @given(counts, small, st.integers(0, 60), small, small, demands)
 def test_demand_builds_within_limit_and_batch_and_never_builds_and_removes(
     have: Counts, target: int, limit: int, batch: int, reserved: int, demand: Demand
@@ -31,6 +33,7 @@ def test_demand_builds_within_limit_and_batch_and_never_builds_and_removes(
     assert 0 <= plan.remove <= have.vacant
 
 
+@unhurried
 @given(forecasts, st.floats(0.001, 0.5))
 def test_what_is_needed_is_the_least_that_keeps_waiting_rare(forecast: Forecast, chance: float) -> None:
     """P(demand during a build >= S) is at most the chance with S machines, and more with one fewer."""
@@ -41,6 +44,7 @@ def test_what_is_needed_is_the_least_that_keeps_waiting_rare(forecast: Forecast,
     assert 1 - sum(below[:-1]) > chance - 1e-9
 
 
+@unhurried
 @given(forecasts, aims)
 def test_more_launches_or_a_stricter_aim_never_need_fewer_machines(forecast: Forecast, aim: Aim) -> None:
     """And the bounds hold."""
@@ -97,6 +101,7 @@ def test_spare_capacity_rises_at_once_and_shrinks_slowly() -> None:
 wants = st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.tuples(st.integers(-5, 20), small, small))
 
 
+@unhurried
 @given(wants, st.integers(-3, 40))
 def test_builds_are_dealt_out_whole_and_to_those_who_lack_them(
     short: dict[str, tuple[int, int, int]], slots: int
@@ -115,7 +120,7 @@ def test_a_flood_for_one_pool_starves_no_other() -> None:
     assert sizing.deal({"a": (0, 9, 0), "z": (1, 3, 2)}, 2) == {"a": 1, "z": 1}  # first who waits, then who has least
 
 
-@settings(max_examples=15)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(0.5, 20), st.integers(0, 1000))
 def test_forecasts_of_a_steady_rate_find_the_rate(rate: float, seed: int) -> None:
     """On average over two weeks of them; a single one follows what came last."""
@@ -166,6 +171,7 @@ def test_with_little_history_the_recent_rate_counts_and_is_doubted() -> None:
     assert forecast.quantile(0.95) - forecast.quantile(0.05) > 10
 
 
+@unhurried
 @given(forecasts)
 def test_a_forecasts_chances_are_a_distribution_with_its_mean(forecast: Forecast) -> None:
     """Negative binomial, as its name says; checked by its moments."""
