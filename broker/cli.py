@@ -140,6 +140,66 @@ def cloud_check(name: str, build: bool) -> None:
     sys.exit(0 if good else 1)
 
 
+@main.command()
+@click.option("--day", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Replay this recorded day.")
+@click.option("--facility", type=click.Choice(["isis", "large"]), help="A made-up service, not the settings' pools.")
+@click.option("--launches", type=click.IntRange(1, 200_000), help="Launches of a made-up working day.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    type=click.Choice(["fixed", "advised", "demand", "shared"]),
+    help="Only this one; may be given several times.",
+)
+@click.option("--wait-chance", type=click.FloatRange(0, 1, True, True), help="The share of launches that may wait.")
+@click.option("--build-minutes", type=click.FloatRange(0, 600, True), help="How long every machine takes to build.")
+@click.option("--faults", "with_faults", is_flag=True, help="An outage, slow builds and failing builds on the day.")
+@click.option("--seed", default=1, help="Another number makes another day.", show_default=True)
+@click.option("--report", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots here.")
+@click.option("--json", "figures", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")
+@click.option(
+    "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write the service's own last days here."
+)
+@click.option(
+    "--days", default=30.0, type=click.FloatRange(0, 400, True), help="How many to record.", show_default=True
+)
+def simulate(
+    policies: tuple[str, ...], page: Path | None, figures: Path | None, record: Path | None, days: float, **asked: Any
+) -> None:
+    """Find good pool sizes: a day of launches under several policies, side by side.
+
+    The day is recorded (--day) or made up, for the pools of the settings or for a made-up service (--facility). The
+    policies: fixed sizes as they are set, fixed sizes as advised for the busiest hour, sized by demand, and by demand
+    with bases that environments share.
+
+    \b
+    beamdesk simulate --report report.html
+    beamdesk simulate --facility isis --faults --report report.html
+    beamdesk simulate --record day.jsonl && beamdesk simulate --day day.jsonl
+    """
+    from broker.simulation import command, recording, report
+
+    if record is not None:
+        runtime = _runtime()
+        number = recording.write(record, recording.record(runtime.database, runtime.settings, days))
+        click.echo(f"{record}: {number} launches of the last {days:g} days. It names nobody.")
+        return
+    wanted = command.Asked(**asked)
+    found = command.scenario(wanted)
+    click.echo(f"{found.title}; {len(found.launches)} launches, of which those of the last day count.")
+    results = command.run(found, command.chosen(policies), wanted.seed, _show_progress)
+    click.echo("\n".join(report.lines(results, command.wait_chance(found))))
+    command.write(found, results, page, figures)
+    if page is not None:
+        click.echo(f"The report is in {page}.")
+
+
+def _show_progress(policy: Any, share: float) -> None:
+    """One line that counts up; nothing where nobody looks."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{policy.title}: {share:4.0%}" + ("\r\033[K" if share >= 1 else ""), err=True, nl=False)
+
+
 @main.group()
 def account() -> None:
     """Local accounts."""

@@ -187,7 +187,12 @@ class EnvironmentSettings(_Section):
 class PoolSettings(_Section):
     """Machines of one environment and size in one cloud: `target` vacant ones kept, `limit` in all. `groups` are those
     that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones may be taken
-    away by their cloud."""
+    away by their cloud.
+
+    With `sizing = "demand"` as many are kept vacant as expected launches and measured build times ask for, so that a
+    launch has to wait with at most `wait_chance`: at least `target`, at most `most_vacant`, and no machine that costs
+    more than `worth_hours` machine hours for each launch that it spares a wait.
+    """
 
     name: Name
     environment: Name
@@ -198,11 +203,16 @@ class PoolSettings(_Section):
     groups: tuple[str, ...] = ()
     cost: float = Field(0, ge=0)
     preemptible: bool = False
+    sizing: Literal["fixed", "demand"] = "fixed"
+    wait_chance: float = Field(0.01, gt=0, lt=1)
+    most_vacant: int | None = Field(None, ge=0, le=10000)
+    worth_hours: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _limit_holds_target(self) -> PoolSettings:
-        if self.limit < self.target:
-            raise ValueError(f"limit must be at least target ({self.target})")
+    def _bounds_hold_target(self) -> PoolSettings:
+        for key, bound in (("limit", self.limit), ("most_vacant", self.most_vacant)):
+            if bound is not None and bound < self.target:
+                raise ValueError(f"{key} must be at least target ({self.target})")
         return self
 
 

@@ -6,6 +6,7 @@ A pass may end anywhere: everything it does is written before it is done, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,8 +21,9 @@ from broker.pools import jobs as machine_jobs
 from broker.pools import sizing, stock
 from broker.pools.breaker import Breaker
 from broker.pools.inventory import Inventory
-from broker.pools.models import COMING, Machine, MachineState, Pool, PoolMode, move
-from broker.pools.sizing import Counts
+from broker.pools.models import COMING, Machine, MachineState, Pool, move
+from broker.pools.outlook import Fresh, Outlook
+from broker.pools.sizing import Counts, Demand
 from broker.pools.standing import Standing, standings
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
@@ -33,8 +35,10 @@ M = MachineState
 class PoolManager:
     """The pools' keeper; one at a time is at work in a deployment."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, launches: Fresh = tuple) -> None:
+        """`launches` gives the launches since it was last asked, for pools that are sized by demand."""
         self._runtime = runtime
+        self._outlook = Outlook(runtime, launches)
         self._inventory = Inventory(runtime)
 
     @property
@@ -79,14 +83,20 @@ class PoolManager:
         with self._runtime.database.reading() as db:
             held = stock.counts(db, self._settings.pools)
             wishes = stock.wishes_of_administrators(db)
-        free = stock.free_builds(self._settings, held, clouds)
-        extra = stock.taken_over(self._settings, held, wishes, clouds)
-        for pool in self._settings.pools.values():
-            counts = stock.counts_of(held[pool.name], queued.get(pool.name, 0))
-            wish, cloud = wishes.get(pool.name), clouds[pool.cloud]
-            plan = plan_for(pool, counts, wish, cloud, free[pool.cloud], now(), extra=extra.get(pool.name, 0))
-            free[pool.cloud] -= plan.build
-            self._carry_out(pool, plan)
+        settings, demands, moment = self._settings, self._outlook.demands(), now()
+        pools, free = settings.pools, stock.free_builds(settings, held, clouds)
+        extra = stock.taken_over(settings, held, wishes, clouds, demands)
+        counts = {name: stock.counts_of(held[name], queued.get(name, 0)) for name in pools}
+
+        def planned(pool: PoolSettings, batch: int) -> sizing.Plan:
+            name, cloud = pool.name, clouds[pool.cloud]
+            set_aside, demand = extra.get(name, 0), demands.get(name)
+            return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand)
+
+        lacks = {name: planned(pool, sizing.UNBOUNDED).build for name, pool in pools.items()}
+        dealt = _deal(pools, counts, lacks, free)
+        for name, pool in pools.items():
+            self._carry_out(pool, planned(pool, dealt[name]))
 
     def _carry_out(self, pool: PoolSettings, plan: sizing.Plan) -> None:
         if plan.build:
@@ -168,6 +178,18 @@ def _to(after: MachineState, reason: str, only_from: MachineState | None = None)
     return change
 
 
+def _deal(
+    pools: Mapping[str, PoolSettings], counts: Mapping[str, Counts], lacks: Mapping[str, int], free: Mapping[str, int]
+) -> dict[str, int]:
+    """How many of the machines that each pool lacks its cloud may be asked for now."""
+    dealt: dict[str, int] = {}
+    for cloud, slots in free.items():
+        own = {name: counts[name] for name, pool in pools.items() if pool.cloud == cloud}
+        short = {name: (c.queued - c.vacant - c.coming, lacks[name], c.coming) for name, c in own.items()}
+        dealt.update(sizing.deal(short, slots))
+    return dealt
+
+
 def plan_for(
     pool: PoolSettings,
     counts: Counts,
@@ -177,21 +199,20 @@ def plan_for(
     moment: datetime,
     *,
     extra: int = 0,
+    demand: Demand | None = None,
 ) -> sizing.Plan:
     """The pool's plan now: nothing is built while it waits after a failure or drains, or while its cloud is away.
 
     `extra` machines are kept vacant in place of other pools'.
     """
     target, limit = stock.target_and_limit(pool, wish)
-    draining = cloud.draining or (wish is not None and wish.mode == PoolMode.DRAINING)
-    target = 0 if draining else min(limit, target + extra)
-    if wish is not None and wish.retry_at is not None and wish.retry_at > moment:
+    if (wish is not None and wish.retry_at is not None and wish.retry_at > moment) or not cloud.in_service:
         batch = 0
-    if not cloud.in_service:
-        batch = 0
-    if draining:
-        counts = Counts(counts.vacant, counts.coming, counts.acquired, counts.failed, counts.deleting, 0)
-    return sizing.plan(counts, target=target, limit=limit, batch=max(0, batch))
+    if cloud.draining or not stock.is_serving(wish):
+        return sizing.plan(replace(counts, queued=0), target=0, limit=limit, batch=batch)
+    if demand is not None:
+        return sizing.plan(counts, target=target, limit=limit, batch=max(0, batch), reserved=extra, demand=demand)
+    return sizing.plan(counts, target=min(limit, target + extra), limit=limit, batch=max(0, batch))
 
 
 def _note_request(db: Session, machine: Machine, reason: str) -> None:

@@ -128,6 +128,20 @@ class BuildTime(Base):
     seconds: Mapped[float]
 
 
+class PoolDemand(Base):
+    """What is expected of a pool that is sized by demand: `launches` in the `seconds` that a build takes."""
+
+    __tablename__ = "pool_demands"
+
+    pool: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[datetime]
+    launches: Mapped[float]
+    shape: Mapped[float]
+    seconds: Mapped[float]
+    needed: Mapped[int]
+    kept: Mapped[float]  # vacant machines to keep; falls slowly
+
+
 def move(
     db: Session,
     machine: Machine,

@@ -21,7 +21,7 @@ from broker.jobs import QUEUES
 from broker.pools import sizing, standing, stock
 from broker.pools.breaker import Breaker, breaker
 from broker.pools.models import COMING, LIVE, CloudStanding, Machine, MachineState, Pool, PoolMode
-from broker.pools.sizing import Counts
+from broker.pools.sizing import Counts, Demand
 from broker.settings import CloudSettings, PoolSettings, Settings
 
 M = MachineState
@@ -30,7 +30,10 @@ MOST_EVENTS = 20_000
 
 @dataclass(frozen=True)
 class PoolCard:
-    """One pool against its target and limit; `reason` is what sizing says of it now."""
+    """One pool against its target and limit; `goal` vacant machines are kept, and `reason` is what sizing says of it.
+
+    Where it is sized by demand, `launches_hourly` are expected, and `target` is the least that is kept.
+    """
 
     name: str
     environment: str
@@ -48,7 +51,10 @@ class PoolCard:
     deleting: int
     queued: int
     target: int
+    goal: int
     limit: int
+    sizing: str
+    launches_hourly: float | None
     mode: PoolMode
     degraded: bool
     failures: int
@@ -152,22 +158,31 @@ class History:
 def pools(db: Session, settings: Settings, queued: Mapping[str, int]) -> list[PoolCard]:
     """All pools, in the settings' order; `queued` counts the sessions that wait, by pool."""
     held, wishes = stock.counts(db, settings.pools), stock.wishes_of_administrators(db)
+    demands = stock.demands(db, settings)
     busy = Counter[str]()
     for pool in settings.pools.values():
         busy[pool.cloud] += sum(held[pool.name][state] for state in COMING)
-    return [
-        _pool(
-            db, settings, pool, stock.counts_of(held[pool.name], queued.get(pool.name, 0)), wishes.get(pool.name), busy
-        )
-        for pool in settings.pools.values()
-    ]
+    cards = []
+    for name, pool in settings.pools.items():
+        counts = stock.counts_of(held[name], queued.get(name, 0))
+        cards.append(_pool(db, settings, pool, counts, wishes.get(name), demands.get(name), busy))
+    return cards
 
 
 def _pool(
-    db: Session, settings: Settings, pool: PoolSettings, counts: Counts, wish: Pool | None, busy: Mapping[str, int]
+    db: Session,
+    settings: Settings,
+    pool: PoolSettings,
+    counts: Counts,
+    wish: Pool | None,
+    demand: Demand | None,
+    busy: Mapping[str, int],
 ) -> PoolCard:
     size, cloud = settings.sizes[pool.size], settings.clouds[pool.cloud]
     target, limit = stock.target_and_limit(pool, wish)
+    mode = PoolMode(wish.mode) if wish else PoolMode.SERVING
+    if mode is PoolMode.DRAINING:
+        demand = None
     failures = wish.failures if wish else 0
     return PoolCard(
         name=pool.name,
@@ -186,24 +201,27 @@ def _pool(
         deleting=counts.deleting,
         queued=counts.queued,
         target=target,
+        goal=sizing.goal(target, demand),
         limit=limit,
-        mode=PoolMode(wish.mode) if wish else PoolMode.SERVING,
+        sizing=pool.sizing,
+        launches_hourly=demand.forecast.hourly if demand else None,
+        mode=mode,
         degraded=failures >= settings.times.degraded_after,
         failures=failures,
         failure=wish.failure if wish else None,
         retry_at=wish.retry_at if wish else None,
-        reason=_reason(counts, target, limit, wish, cloud.concurrent_builds - busy.get(pool.cloud, 0)),
+        reason=_reason(counts, target, limit, wish, demand, cloud.concurrent_builds - busy.get(pool.cloud, 0)),
         build_seconds=stock.build_seconds(db, pool.name),
     )
 
 
-def _reason(counts: Counts, target: int, limit: int, wish: Pool | None, free_builds: int) -> str:
+def _reason(counts: Counts, target: int, limit: int, wish: Pool | None, demand: Demand | None, free_builds: int) -> str:
     if wish is not None and wish.mode == PoolMode.DRAINING:
         return f"draining: {counts.vacant} vacant to go, {counts.acquired} in use"
     if wish is not None and wish.retry_at is not None and wish.retry_at > now():
         seconds = round((wish.retry_at - now()).total_seconds())
         return f"waits {seconds} s after {wish.failures} failure{'s' if wish.failures != 1 else ''} in a row"
-    return sizing.plan(counts, target=target, limit=limit, batch=max(0, free_builds)).reason
+    return sizing.plan(counts, target=target, limit=limit, batch=max(0, free_builds), demand=demand).reason
 
 
 def machines(db: Session, settings: Settings, *, limit: int = 500) -> list[MachineCard]:

@@ -1,8 +1,23 @@
-"""How many? Pure: from a pool's counts to what should be built or removed, and why."""
+"""How many? Pure: from a pool's counts, and what is expected of it, to what should be built or removed, and why.
+
+A pool is either kept at a fixed number of vacant machines, or sized by demand. Then a launch has to wait if more
+launches came in the time that one build takes than machines were kept vacant or coming: the base-stock policy with
+backorders (Zipkin, Foundations of Inventory Management, section 6.2). Launches that come find the demand that any
+moment finds (PASTA), and of the build times only the mean matters (Palm's theorem), so that the smallest stock S with
+P(demand during a build >= S) <= the chance of waiting is what is needed.
+"""
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from broker.pools.forecast import HOUR, Forecast
+
+UNBOUNDED = 1_000_000  # a batch that holds nothing back
+SLOWEST_FALL = 0.5 * HOUR  # what is kept falls to 1/e of it in this time, or in two builds
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,32 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What demand sizing is to reach, besides the pool's target, which is the least that it keeps.
+
+    `wait_chance` is the chance that a launch may have to wait, `most` the most vacant machines, `worth_hours` the
+    machine hours that sparing one launch its wait may cost. None: no such bound.
+    """
+
+    wait_chance: float = 0.01
+    most: int | None = None
+    worth_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is expected of a pool while one machine is built (`forecast.seconds`): `needed` vacant machines for it.
+
+    `kept` is the number to keep now: it follows `needed` up at once and down slowly.
+    """
+
+    forecast: Forecast
+    needed: int
+    kept: float
+    aim: Aim = Aim()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Machines to build and vacant machines to remove; `reason` is shown to administrators."""
 
@@ -31,23 +72,81 @@ class Plan:
     reason: str
 
 
-def plan(counts: Counts, *, target: int, limit: int, batch: int) -> Plan:
-    """Keep `target` machines vacant beyond those that wait for a queued session, within `limit`.
+def needed(forecast: Forecast, aim: Aim) -> int:
+    """The vacant and coming machines with which a launch waits with at most the aim's chance, and that are worth it.
+
+    The last of S machines spares a wait each time that exactly S - 1 launches came within a build; where that costs
+    more machine hours than the aim allows, it is not kept (the newsvendor's margin).
+    """
+    chances: list[float] = []
+    served = 0.0
+    for chance in forecast.chances():
+        if served >= 1 - aim.wait_chance:
+            break
+        chances.append(chance)
+        served += chance
+    if aim.worth_hours is not None:
+        while chances and forecast.hourly * chances[-1] * aim.worth_hours < 1:
+            chances.pop()
+    return len(chances) if aim.most is None else min(len(chances), aim.most)
+
+
+def expect(forecast: Forecast, aim: Aim, before: Demand | None, seconds: float) -> Demand:
+    """The demand now, `seconds` after it was `before`."""
+    need = needed(forecast, aim)
+    slowly = before.kept * math.exp(-seconds / max(SLOWEST_FALL, 2 * forecast.seconds)) if before else 0.0
+    return Demand(forecast, need, max(need, slowly), aim)
+
+
+def goal(target: int, demand: Demand | None) -> int:
+    """Vacant machines to keep: the target, or what demand asks for where that is more."""
+    return target if demand is None else max(target, math.ceil(demand.kept - 1e-9))
+
+
+def plan(
+    counts: Counts, *, target: int, limit: int, batch: int, reserved: int = 0, demand: Demand | None = None
+) -> Plan:
+    """Keep machines vacant beyond those that wait for a queued session, within `limit`: `target`, or what `demand`
+    asks for, and `reserved` ones for reservations that begin soon.
 
     Building goes in batches of at most `batch`, which is what its cloud may still be asked for at a time.
     Machines being built count as vacant soon, so none is built twice; too many vacant ones are removed, those on
-    their way never are.
+    their way never are. Sized by demand, some too many are left to be used up: what is wanted may soon be more again.
     """
-    wanted = target + counts.queued
+    keep = goal(target, demand)
+    wanted = keep + reserved + counts.queued
     short = wanted - counts.vacant - counts.coming
     room = limit - counts.held
+    slack = 0 if demand is None else max(1, keep // 4)
     build = max(0, min(short, room, batch))
-    remove = max(0, min(counts.vacant, counts.vacant + counts.coming - wanted))
-    return Plan(build, remove, _reason(short, room, build, remove, counts, target))
+    remove = max(0, min(counts.vacant, -short - slack))
+    return Plan(build, remove, _reason(short, room, build, remove, counts, _goal_in_words(keep, reserved, demand)))
 
 
-def _reason(short: int, room: int, build: int, remove: int, counts: Counts, target: int) -> str:
-    goal = f"target {target}" + (f" and {counts.queued} waiting" if counts.queued else "")
+def deal(short: Mapping[str, tuple[int, int, int]], slots: int) -> dict[str, int]:
+    """Share the builds that a cloud may still be asked for among its pools; nobody starves.
+
+    `short` has for each pool how many sessions wait with no machine on its way to them, how many machines it is short
+    of, and how many are coming. Waiting people come first; of equals, the pool that has the fewest coming.
+    """
+    dealt = dict.fromkeys(short, 0)
+    heap = [(waits <= 0, coming, name) for name, (waits, lacks, coming) in short.items() if lacks > 0]
+    heapq.heapify(heap)
+    for _ in range(slots):
+        if not heap:
+            break
+        _, coming, name = heap[0]
+        dealt[name] += 1
+        waits, lacks, _ = short[name]
+        if dealt[name] < lacks:
+            heapq.heapreplace(heap, (dealt[name] >= waits, coming + 1, name))
+        else:
+            heapq.heappop(heap)
+    return dealt
+
+
+def _reason(short: int, room: int, build: int, remove: int, counts: Counts, keep: str) -> str:
+    goal = keep + (f" and {counts.queued} waiting" if counts.queued else "")
     have = f"{counts.vacant} vacant, {counts.coming} coming"
     if build:
         held_back = f"; {short - build} later" if short > build else ""
@@ -57,3 +156,28 @@ def _reason(short: int, room: int, build: int, remove: int, counts: Counts, targ
     if short > 0:
         return f"{short} short of {goal}: {'the limit is reached' if room <= 0 else 'its cloud is busy'}"
     return f"{goal}: {have}"
+
+
+def _goal_in_words(keep: int, reserved: int, demand: Demand | None) -> str:
+    why = f"target {keep}" if demand is None else because(keep, demand)
+    return why + (f", {reserved} more for reservations" if reserved else "")
+
+
+def because(keep: int, demand: Demand) -> str:
+    """Why demand sizing keeps that many: "8, because 5.2 launches an hour are expected and a build takes 11 min"."""
+    hourly = demand.forecast.hourly
+    expected = f"{hourly:.1f}" if hourly >= 0.05 else "hardly any"
+    facts = f"because {expected} launches an hour are expected and a build takes {_span(demand.forecast.seconds)}"
+    if keep > math.ceil(demand.kept - 1e-9):
+        return f"{keep}, the least set, though {demand.needed} would do {facts}"
+    if keep > demand.needed:
+        return f"{keep}, on the way down to {demand.needed}, {facts}"
+    if demand.aim.most is not None and keep >= demand.aim.most:
+        return f"{keep}, the most set, {facts}"
+    return f"{keep}, {facts}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / HOUR:.1f} h"

@@ -15,8 +15,9 @@ from broker.database import now
 from broker.pools import takeover
 from broker.pools.allocation import Offer, Weights
 from broker.pools.fairness import Shares
-from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolMode
-from broker.pools.sizing import Counts
+from broker.pools.forecast import Forecast
+from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolDemand, PoolMode
+from broker.pools.sizing import Aim, Counts, Demand, goal
 from broker.pools.standing import Standing, standings
 from broker.pools.takeover import Share
 from broker.settings import PoolSettings, Settings
@@ -128,11 +129,13 @@ def taken_over(
     held: Mapping[str, Mapping[MachineState, int]],
     wishes: Mapping[str, Pool],
     clouds: Mapping[str, Standing],
+    demands: Mapping[str, Demand],
 ) -> dict[str, int]:
     """How many machines more each pool keeps vacant in place of pools whose cloud is away or drained."""
     shares = []
     for pool in settings.pools.values():
         target, limit = target_and_limit(pool, wishes.get(pool.name))
+        keep = min(limit, goal(target, demands.get(pool.name))) if is_serving(wishes.get(pool.name)) else 0
         size, mine = settings.sizes[pool.size], held[pool.name]
         vacant = mine.get(M.VACANT, 0) if not clouds[pool.cloud].draining else 0
         shares.append(
@@ -141,11 +144,28 @@ def taken_over(
                 environment=pool.environment,
                 size=(size.gpus, size.cores, size.memory_gb),
                 serving=clouds[pool.cloud].in_service and is_sound(settings, wishes.get(pool.name)),
-                missing=max(0, target - vacant),
-                room=limit - target - mine.get(M.ACQUIRED, 0),
+                missing=max(0, keep - vacant),
+                room=limit - keep - mine.get(M.ACQUIRED, 0),
             )
         )
     return takeover.taken_over(shares)
+
+
+def aim_of(settings: PoolSettings) -> Aim:
+    """What sizing by demand is to reach for the pool."""
+    return Aim(settings.wait_chance, settings.most_vacant, settings.worth_hours)
+
+
+def demand_of(settings: PoolSettings, row: PoolDemand) -> Demand:
+    """The pool's demand as it was written down."""
+    return Demand(Forecast(row.launches, row.shape, row.seconds), row.needed, row.kept, aim_of(settings))
+
+
+def demands(db: Session, settings: Settings) -> dict[str, Demand]:
+    """What is expected of each pool that is sized by demand, as its keeper last wrote it down."""
+    pools = settings.pools
+    rows = [row for row in db.scalars(select(PoolDemand)) if row.pool in pools]
+    return {row.pool: demand_of(pools[row.pool], row) for row in rows if pools[row.pool].sizing == "demand"}
 
 
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
@@ -211,9 +231,17 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
 
 def build_seconds(db: Session, pool: str) -> float | None:
     """The median of the pool's recent build times, or None where it never built one."""
-    recent = sorted(
-        db.scalars(
-            select(BuildTime.seconds).where(BuildTime.pool == pool).order_by(BuildTime.id.desc()).limit(RECENT_BUILDS)
-        )
-    )
+    recent = sorted(recent_builds(db, pool))
     return recent[len(recent) // 2] if recent else None
+
+
+def lead_seconds(db: Session, pool: str) -> float | None:
+    """The mean of the pool's recent build times, which sizing asks for, or None where it never built one."""
+    recent = recent_builds(db, pool)
+    return sum(recent) / len(recent) if recent else None
+
+
+def recent_builds(db: Session, pool: str) -> list[float]:
+    """How long the pool's last machines took to build, in seconds, the newest first."""
+    newest = select(BuildTime.seconds).where(BuildTime.pool == pool).order_by(BuildTime.id.desc())
+    return list(db.scalars(newest.limit(RECENT_BUILDS)))

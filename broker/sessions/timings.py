@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from broker.pools import figures, stock
+from broker.pools import figures, sizing, stock
 from broker.pools.models import MachineState
 from broker.runtime import Runtime
 from broker.sessions.models import LIVE, STAGES, LaunchMark, UserSession
@@ -111,16 +111,20 @@ class Figures:
         targets = GaugeMetricFamily("beamdesk_pool_target", "Vacant machines that are kept.", labels=["pool"])
         limits = GaugeMetricFamily("beamdesk_pool_limit", "Machines that a pool may hold.", labels=["pool"])
         failures = GaugeMetricFamily("beamdesk_pool_failures", "Failures in a row of a pool.", labels=["pool"])
-        wishes = stock.wishes_of_administrators(db)
+        expected = GaugeMetricFamily("beamdesk_pool_launches_expected", "Launches an hour, forecast.", labels=["pool"])
+        wishes, demands = stock.wishes_of_administrators(db), stock.demands(db, self._settings)
         for name, held in stock.counts(db, self._settings.pools).items():
             target, limit = stock.target_and_limit(self._settings.pools[name], wishes.get(name))
-            targets.add_metric([name], target)
+            demand = demands.get(name) if stock.is_serving(wishes.get(name)) else None
+            targets.add_metric([name], sizing.goal(target, demand))
+            if demand is not None:
+                expected.add_metric([name], demand.forecast.hourly)
             limits.add_metric([name], limit)
             failures.add_metric([name], wishes[name].failures if name in wishes else 0)
             for state in MachineState:
                 if state != MachineState.DELETED:
                     machines.add_metric([name, state.value], held.get(state, 0))
-        yield from (machines, targets, limits, failures)
+        yield from (machines, targets, limits, failures, expected)
 
     def _sessions(self, db: Session) -> Metric:
         sessions = GaugeMetricFamily(

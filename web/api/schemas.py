@@ -276,7 +276,8 @@ class OverviewOut(Given):
 
 
 class PoolOut(Given):
-    """One pool against its target and limit; `reason` is what its keeper thinks of it now."""
+    """One pool against its target and limit; `reason` is what its keeper thinks of it now, `goal` the vacant machines
+    that it keeps. One that is sized by demand is expected to have `launches_hourly`, and keeps at least `target`."""
 
     name: str
     environment: str
@@ -294,7 +295,10 @@ class PoolOut(Given):
     deleting: int
     queued: int
     target: int
+    goal: int
     limit: int
+    sizing: Literal["fixed", "demand"]
+    launches_hourly: float | None
     mode: Literal["serving", "draining"]
     degraded: bool
     failures: int
