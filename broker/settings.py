@@ -76,12 +76,15 @@ class GatewaySettings(_Section):
 
 
 class LeaseSettings(_Section):
-    """How long sessions live, in hours, and when to warn, in minutes before the end."""
+    """How long sessions live, in hours, and when to warn, in minutes before the end. `idle_hours` without input and
+    load end a session too, `idle_warn_minutes` after a warning; without it, being idle ends none."""
 
     default_hours: float = Field(48, gt=0, le=24 * 366)
     maximum_hours: float = Field(168, gt=0, le=24 * 366)
     extend_hours: float = Field(24, gt=0, le=24 * 366)
     warn_minutes: tuple[float, ...] = (60, 10)
+    idle_hours: float | None = Field(None, gt=0, le=24 * 366)
+    idle_warn_minutes: float = Field(15, ge=1, le=24 * 60)
 
 
 class LimitSettings(_Section):
@@ -96,6 +99,7 @@ class PoolTimes(_Section):
     tick: float = Field(1.0, gt=0, le=60)
     list_every: float = Field(1.0, gt=0, le=600)
     probe_every: float = Field(300, ge=5)
+    activity_every: float = Field(60, ge=5, le=240)
     build_timeout: float = Field(900, ge=5)
     configure_timeout: float = Field(1800, ge=10)
     attach_timeout: float = Field(30, ge=2)
@@ -139,7 +143,7 @@ class SizeSettings(_Section):
 
 
 class EnvironmentSettings(_Section):
-    """What a user picks."""
+    """What a user picks. Its own hours and minutes go before those of [leases]; `idle_hours = 0` is never."""
 
     name: Name
     title: str
@@ -148,6 +152,8 @@ class EnvironmentSettings(_Section):
     groups: tuple[str, ...] = ()
     roles: tuple[Name, ...]
     lease_hours: float | None = Field(None, gt=0)
+    idle_hours: float | None = Field(None, ge=0, le=24 * 366)
+    idle_warn_minutes: float | None = Field(None, ge=1, le=24 * 60)
     properties: dict[str, str] = {}
 
     def open_to(self, groups: frozenset[str]) -> bool:
@@ -243,6 +249,31 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+    @model_validator(mode="after")
+    def _idle_warnings_fit(self) -> Settings:
+        wrong = [
+            f"{where}.idle_warn_minutes = {warning * 60:g}: must be less than idle_hours = {hours:g}"
+            for where, hours, warning in self._idle_times()
+            if hours and warning >= hours
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _idle_times(self) -> list[tuple[str, float | None, float]]:
+        rules = [("leases", None), *((f"environments.{name}", name) for name in self.environments)]
+        return [(where, *self.idle_hours(name)) for where, name in rules]
+
+    def idle_hours(self, environment: str | None) -> tuple[float | None, float]:
+        """After how many hours without use its sessions end (None or 0 is never), and how many before they are warned.
+
+        What the environment does not say, or where there is none of that name, [leases] says.
+        """
+        own = self.environments.get(environment) if environment is not None else None
+        hours = own.idle_hours if own and own.idle_hours is not None else self.leases.idle_hours
+        minutes = own.idle_warn_minutes if own and own.idle_warn_minutes is not None else self.leases.idle_warn_minutes
+        return hours, minutes / 60
 
     @classmethod
     def settings_customise_sources(

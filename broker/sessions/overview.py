@@ -14,7 +14,8 @@ from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools import overview as pools_overview
 from broker.pools.models import Machine
-from broker.sessions import service, timings, waiting
+from broker.sessions import idle, idleness, service, timings, waiting
+from broker.sessions.idleness import Use
 from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
 from broker.sessions.waiting import Queues
 from broker.settings import Settings
@@ -46,6 +47,21 @@ class MachineFacts:
 
 
 @dataclass(frozen=True)
+class UseFacts:
+    """How a ready session is used: `work` runs just now; idle since the last sign, and ends so unless it is used."""
+
+    state: Use
+    work: str
+    since: datetime
+    idle_seconds: float
+    sign: str
+    ends_at: datetime | None
+    seconds_left: float | None
+    warned: bool
+    kept: bool
+
+
+@dataclass(frozen=True)
 class Card:
     """One session. Times in UTC, durations in seconds; `place` 1 is next in the queue."""
 
@@ -72,6 +88,7 @@ class Card:
     warned: bool
     machine: MachineFacts | None
     launch: dict[str, float]
+    use: UseFacts | None
 
     @property
     def active(self) -> bool:
@@ -174,6 +191,23 @@ def _card(
         warned=session.warned_minutes is not None,
         machine=_facts(settings, machine),
         launch=marks,
+        use=_use(settings, session, moment) if ready else None,
+    )
+
+
+def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts:
+    known, rule = idle.activity_of(session), idle.rule_of(settings, session.environment)
+    ends_at = idleness.ends_at(known, rule, moment) if rule and not known.kept_at else None
+    return UseFacts(
+        state=idleness.use(known, moment),
+        work=known.work,
+        since=known.last_active_at,
+        idle_seconds=_seconds(known.last_active_at, moment) or 0.0,
+        sign=known.sign,
+        ends_at=ends_at,
+        seconds_left=_seconds(moment, ends_at),
+        warned=known.warned_at is not None,
+        kept=known.kept_at is not None,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from broker.pools.allocation import Wish
-from broker.sessions import overview, service
+from broker.sessions import idle, overview, service
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
-from web.api.schemas import ExtendBody, LaunchBody, SessionOut, SessionsQuery, many
+from web.api.schemas import ExtendBody, KeepBody, LaunchBody, SessionOut, SessionsQuery, many
 from web.site import person, site
 
 blueprint = APIBlueprint("sessions", __name__, tag="Sessions")
@@ -71,6 +71,30 @@ def end(session_id: int) -> Card:
 def extend(session_id: int, body: ExtendBody) -> Card:
     """Let a session live longer, within the longest lease"""
     return card(service.extend(site().runtime, person(), session_id, body.hours))
+
+
+@blueprint.post(f"{ONE}/stay")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409])
+def stay(session_id: int) -> Card:
+    """Say that I am still here
+
+    The idle time begins anew, and a warning of its end is withdrawn.
+    """
+    return card(idle.stay(site().runtime, person(), session_id))
+
+
+@blueprint.post(f"{ONE}/keep")
+@blueprint.input(KeepBody, arg_name="body")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409, 422])
+def keep(session_id: int, body: KeepBody) -> Card:
+    """Keep a session until my work ends
+
+    While programs of mine work it is never idle; ten minutes after the last load it is an ordinary session again. It
+    never outlives its lease.
+    """
+    return card(idle.keep(site().runtime, person(), session_id, until_work_ends=body.until == "work-ends"))
 
 
 def card(session: UserSession) -> Card:
