@@ -177,7 +177,7 @@ class StatusAnswer(Message):
 
     `idle_seconds` counts since the last input or load, whoever looks on; None where that is not known, which is not
     idle. `sign` is what showed the last use: "its start", "input", or the first of `work`, which is the load of the
-    user's processes just now, as "3.8 cores" or "transfer 12.0 MB/s".
+    user's processes just now, as "3.8 cores busy" or "transfer 12.0 MB/s".
     """
 
     session: str | None

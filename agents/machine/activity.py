@@ -39,13 +39,13 @@ class Record:
 
 
 def work(before: Reading, now: Reading) -> tuple[str, ...]:
-    """The load between two readings that counts as work, in words: "3.8 cores", "GPU 97 %", "transfer 12 MB/s"."""
+    """The load between two readings that counts as work, in words: "3.8 cores busy", "GPU 97 %", "transfer 12 MB/s"."""
     seconds = max(now.at - before.at, 0.001)
     cores = (now.cpu_seconds - before.cpu_seconds) / seconds
     rate = (now.io_bytes - before.io_bytes) / seconds
     found = []
     if cores >= CORES:
-        found.append(f"{cores:.1f} cores")
+        found.append(f"{cores:.1f} cores busy")
     if now.gpu_percent is not None and now.gpu_percent >= GPU_PERCENT:
         found.append(f"GPU {now.gpu_percent:.0f} %")
     if rate >= BYTES_PER_SECOND:

@@ -150,6 +150,12 @@ const actions = {
     say("The session was extended.");
     tick();
   },
+  async stay() {
+    session = await call("POST", `/sessions/${id}/stay`);
+    say("The desktop stays.");
+    tick();
+    rfb?.focus();
+  },
   async end() {
     const yes = await ask({
       title: "End this session?", danger: true, yes: "End it", no: "Keep it",
@@ -223,6 +229,16 @@ window.addEventListener("keydown", (event) => {
 function tick() {
   const left = session?.expires_at ? (Date.parse(session.expires_at) - Date.now()) / 1000 : null;
   document.querySelector("[data-left]").textContent = left === null ? "–" : duration(left);
+  tellIdle(over ? null : session?.use);
+}
+
+/** The warning that nobody uses the desktop, as long as it stands. */
+function tellIdle(use) {
+  const notice = document.querySelector("[data-idle]");
+  notice.hidden = !(use?.warned && use.ends_at);
+  if (notice.hidden) return;
+  notice.querySelector("[data-idle-for]").textContent = duration((Date.now() - Date.parse(use.since)) / 1000);
+  notice.querySelector("[data-idle-left]").textContent = duration((Date.parse(use.ends_at) - Date.now()) / 1000);
 }
 
 onChange((kinds) => { if (!over && (kinds === null || kinds.has("session"))) begin(); });

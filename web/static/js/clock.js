@@ -28,6 +28,9 @@ function tick() {
   for (const element of document.querySelectorAll("[data-until]")) {
     put(element, duration((Date.parse(element.dataset.until) - Date.now()) / 1000));
   }
+  for (const element of document.querySelectorAll("[data-for]")) {
+    put(element, duration((Date.now() - Date.parse(element.dataset.for)) / 1000));
+  }
   for (const element of document.querySelectorAll("[data-moment]")) {
     put(element, day.format(new Date(element.dataset.moment)));
   }
