@@ -252,20 +252,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _idle_warnings_fit(self) -> Settings:
+        rules = {"leases": self.idle_times(None)}
+        rules |= {f"environments.{name}": self.idle_times(name) for name in self.environments}
         wrong = [
             f"{where}.idle_warn_minutes = {warning * 60:g}: must be less than idle_hours = {hours:g}"
-            for where, hours, warning in self._idle_times()
+            for where, (hours, warning) in rules.items()
             if hours and warning >= hours
         ]
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
 
-    def _idle_times(self) -> list[tuple[str, float | None, float]]:
-        rules = [("leases", None), *((f"environments.{name}", name) for name in self.environments)]
-        return [(where, *self.idle_hours(name)) for where, name in rules]
-
-    def idle_hours(self, environment: str | None) -> tuple[float | None, float]:
+    def idle_times(self, environment: str | None) -> tuple[float | None, float]:
         """After how many hours without use its sessions end (None or 0 is never), and how many before they are warned.
 
         What the environment does not say, or where there is none of that name, [leases] says.

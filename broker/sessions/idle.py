@@ -28,7 +28,7 @@ SOON = timedelta(seconds=10)  # between two questions about a session that is wa
 
 def rule_of(settings: Settings, environment: str) -> IdleRule | None:
     """The idle rule of this environment's sessions; None where they may be idle for ever."""
-    hours, warning = settings.idle_hours(environment)
+    hours, warning = settings.idle_times(environment)
     return IdleRule(timedelta(hours=hours), timedelta(hours=warning)) if hours else None
 
 

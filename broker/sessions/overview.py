@@ -48,13 +48,15 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class UseFacts:
-    """How a ready session is used: `work` runs just now; idle since the last sign, and ends so unless it is used."""
+    """How a ready session is used: `work` runs just now; idle since the last sign; at `ends_at`, after
+    `limit_seconds` without use, it ends."""
 
     state: Use
     work: str
     since: datetime
     idle_seconds: float
     sign: str
+    limit_seconds: float | None
     ends_at: datetime | None
     seconds_left: float | None
     warned: bool
@@ -204,6 +206,7 @@ def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts
         since=known.last_active_at,
         idle_seconds=_seconds(known.last_active_at, moment) or 0.0,
         sign=known.sign,
+        limit_seconds=rule.after.total_seconds() if rule else None,
         ends_at=ends_at,
         seconds_left=_seconds(moment, ends_at),
         warned=known.warned_at is not None,

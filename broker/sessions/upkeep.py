@@ -115,8 +115,9 @@ class SessionUpkeep:
         """Have machines asked how they are used; idle sessions are warned and ended where one has answered."""
         due = self._rounds.due(self._runtime)
         for some in (due[i : i + ASKED_TOGETHER] for i in range(0, len(due), ASKED_TOGETHER)):
+            job_id = f"ask_machines-{'-'.join(map(str, some))}"
             try:
-                jobs.enqueue(self._runtime.redis, "probes", f"ask_machines-{some[0]}", ask_machines, some, timeout=120)
+                jobs.enqueue(self._runtime.redis, "probes", job_id, ask_machines, some, timeout=120)
             except RedisError as error:
                 log.warning("redis.away", error=str(error))
                 metrics.SWALLOWED.labels("redis").inc()

@@ -167,7 +167,7 @@ class MachineFactsOut(Given):
 
 class UseOut(Given):
     """How a ready session is used. `work` is the load of the user's programs just now; nobody and nothing has used it
-    for `idle_seconds`, since `sign`; unless something does, it ends at `ends_at` (null: being idle does not end it).
+    for `idle_seconds`, since `sign`. After `limit_seconds` without use, at `ends_at`, it ends; null is never.
     """
 
     state: Literal["working", "in-use", "idle", "unknown"]
@@ -175,6 +175,7 @@ class UseOut(Given):
     since: Moment
     idle_seconds: float
     sign: str
+    limit_seconds: float | None
     ends_at: Moment | None
     seconds_left: float | None
     warned: bool

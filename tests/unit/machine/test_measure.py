@@ -95,7 +95,7 @@ def test_a_key_in_a_terminal_counts_and_what_is_printed_there_does_not(
     terminals.mkdir()
     monkeypatch.setattr(measure, "_TERMINALS", terminals)
     old = time.time() - 500
-    for name, owner, read in (("0", UID, old), ("1", UID + 1, time.time())):
+    for name, owner, read in (("0", UID, old), ("1", UID + 1, time.time() + 500)):
         (terminals / name).touch()
         os.utime(terminals / name, (read, time.time()))
         if os.geteuid() == 0:

@@ -1,7 +1,7 @@
 // The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
 import RFB from "../vendor/rfb.js";
 import { call } from "../js/api.js";
-import { duration } from "../js/clock.js";
+import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
 import { say, sayProblem } from "../js/toast.js";
@@ -237,8 +237,8 @@ function tellIdle(use) {
   const notice = document.querySelector("[data-idle]");
   notice.hidden = !(use?.warned && use.ends_at);
   if (notice.hidden) return;
-  notice.querySelector("[data-idle-for]").textContent = duration((Date.now() - Date.parse(use.since)) / 1000);
-  notice.querySelector("[data-idle-left]").textContent = duration((Date.parse(use.ends_at) - Date.now()) / 1000);
+  put(notice.querySelector("[data-idle-for]"), duration((Date.now() - Date.parse(use.since)) / 1000));
+  put(notice.querySelector("[data-idle-left]"), duration((Date.parse(use.ends_at) - Date.now()) / 1000));
 }
 
 onChange((kinds) => { if (!over && (kinds === null || kinds.has("session"))) begin(); });

@@ -20,7 +20,8 @@ function two(much, unit, little, smaller) {
 
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-function put(element, text) {
+/** Set the text where it differs: a screen reader tells of each change. */
+export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
