@@ -22,6 +22,7 @@ from tests.integration.web.served import is_live
 from tests.integration.web.test_metrics import figures, labels
 
 LEASES = LeaseSettings(idle_hours=2, idle_warn_minutes=20)
+HEADER = {"X-Requested-With": "beamdesk"}
 Say = Callable[..., None]
 
 
@@ -57,7 +58,7 @@ def test_the_api_tells_the_use_and_takes_stay_and_keep(alice: FlaskClient, say: 
     told = uses(alice)
     assert (told["state"], told["warned"], told["kept"], told["sign"]) == ("idle", True, False, "input")
     assert 1190 < told["seconds_left"] <= 1200, "a whole warning"
-    stayed = alice.post(f"/api/v1/sessions/{ready_session}/stay").json["use"]
+    stayed = alice.post(f"/api/v1/sessions/{ready_session}/stay", headers=HEADER).json["use"]
     assert (stayed["state"], stayed["warned"], round(stayed["seconds_left"], -2)) == ("in-use", False, 7200)
     kept = alice.post(f"/api/v1/sessions/{ready_session}/keep", json={"until": "work-ends"}).json["use"]
     assert (kept["kept"], kept["ends_at"]) == (True, None)
@@ -96,7 +97,8 @@ def test_work_and_idleness_are_shown_live_and_can_be_answered(open_as: OpenAs, s
     expect(notices).to_contain_text("Light desktop was not used for 1 h 55 min and ends in 19 min.")
     notices.get_by_role("button", name="I am still here").click()
     expect(notices.get_by_role("alert")).to_have_count(0)
-    expect(card).not_to_contain_text("Idle for")
+    expect(card).to_contain_text("Ends if it is not used for 2 h")
+    expect(keep).to_have_attribute("aria-checked", "false")
 
 
 def test_the_desktops_own_page_warns_and_a_click_stays(open_as: OpenAs, say: Say, ready_session: int) -> None:
