@@ -48,8 +48,8 @@ class MachineFacts:
 
 @dataclass(frozen=True)
 class UseFacts:
-    """How a ready session is used: `work` runs just now; idle since the last sign; at `ends_at`, after
-    `limit_seconds` without use, it ends."""
+    """How a ready session is used: `work` runs just now; idle since the last sign; after `limit_seconds` without use,
+    at `ends_at`, it ends, unless it is kept or nothing is heard of it."""
 
     state: Use
     work: str
@@ -199,9 +199,11 @@ def _card(
 
 def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts:
     known, rule = idle.activity_of(session), idle.rule_of(settings, session.environment)
-    ends_at = idleness.ends_at(known, rule, moment) if rule and not known.kept_at else None
+    state = idleness.use(known, moment)
+    may_end = not known.kept_at and state != Use.UNKNOWN
+    ends_at = idleness.ends_at(known, rule, moment) if rule and may_end else None
     return UseFacts(
-        state=idleness.use(known, moment),
+        state=state,
         work=known.work,
         since=known.last_active_at,
         idle_seconds=_seconds(known.last_active_at, moment) or 0.0,
