@@ -41,7 +41,7 @@ def hear(folder: str) -> list[Row]:
         row = {"user_id": user, "environment": "e0", "wish": {}, "state": SessionState.READY, "tries": 1, "reason": ""}
         ready = {"ready_at": now(), "expires_at": now() + timedelta(hours=48), "attempt": 0}
         db.execute(insert(UserSession), [{**row, **ready} for _ in range(SESSIONS)])
-    rounds = idle.Rounds(60)
+    rounds = idle.Rounds()
     began = time.perf_counter()
     due = rounds.due(runtime)
     chosen = time.perf_counter()

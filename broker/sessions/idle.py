@@ -45,10 +45,9 @@ def activity_of(session: UserSession) -> Activity:
 
 
 class Rounds:
-    """Whose machine is to be asked now: everybody's once in `every` seconds, and those that are warned more often."""
+    """Whose machine is to be asked now: everybody's in turn, and those that are warned more often."""
 
-    def __init__(self, every: float) -> None:
-        self._every = timedelta(seconds=every)
+    def __init__(self) -> None:
         self._asked: dict[int, datetime] = {}
 
     def due(self, runtime: Runtime) -> list[int]:
@@ -57,15 +56,15 @@ class Rounds:
             ready = db.execute(
                 select(UserSession.id, UserSession.idle_warned_at).where(UserSession.state == S.READY)
             ).all()
-        moment = now()
+        moment, every = now(), timedelta(seconds=runtime.settings.times.activity_every)
         self._asked = {id_: self._asked[id_] for id_, _ in ready if id_ in self._asked}
-        due = [id_ for id_, warned in ready if self._is_due(id_, warned is not None, moment)]
+        due = [id_ for id_, warned in ready if self._is_due(id_, moment, min(SOON, every) if warned else every)]
         self._asked.update(dict.fromkeys(due, moment))
         return due
 
-    def _is_due(self, session_id: int, warned: bool, moment: datetime) -> bool:
+    def _is_due(self, session_id: int, moment: datetime, every: timedelta) -> bool:
         asked = self._asked.get(session_id)
-        return asked is None or moment - asked >= (min(SOON, self._every) if warned else self._every)
+        return asked is None or moment - asked >= every
 
 
 def hear(runtime: Runtime, session_id: int, answer: StatusAnswer) -> timedelta | None:

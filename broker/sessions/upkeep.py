@@ -36,7 +36,7 @@ class SessionUpkeep:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._launcher = Launcher(runtime)
-        self._rounds = Rounds(runtime.settings.times.activity_every)
+        self._rounds = Rounds()
         self._forget_at = now()
 
     def tend(self) -> Counter[str]:

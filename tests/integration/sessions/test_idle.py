@@ -233,7 +233,7 @@ def test_machines_are_asked_once_a_minute_and_a_warned_one_more_often(
 ) -> None:
     """So that a move of the mouse withdraws a warning soon; Redis that lost the question is asked again."""
     quiet, warned = deployment.launch(), deployment.launch()
-    rounds, start = idle.Rounds(60), now()
+    rounds, start = idle.Rounds(), now()
     with deployment.runtime.database.transaction() as db:
         db.get_one(UserSession, warned).idle_warned_at = start
     asked = []
