@@ -34,6 +34,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "str | None": lambda value: value is None or isinstance(value, str),
     "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
     "bool": lambda value: isinstance(value, bool),
     "tuple[str, ...]": lambda value: isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
     "dict[str, str]": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
@@ -172,13 +173,21 @@ class NotifyRequest(Message):
 
 @dataclass(frozen=True)
 class StatusAnswer(Message):
-    """How the machine is: `desktop` is none or running; `viewers` counts VNC connections, RDP's own included."""
+    """How the machine is: `desktop` is none or running; `viewers` counts VNC connections, RDP's own included.
+
+    `idle_seconds` counts since the last input or load, whoever looks on; None where that is not known, which is not
+    idle. `sign` is what showed the last use: "its start", "input", or the first of `work`, which is the load of the
+    user's processes just now, as "3.8 cores busy" or "transfer 12.0 MB/s".
+    """
 
     session: str | None
     desktop: str
     clock: float
     load1: float
     viewers: int
+    idle_seconds: float | None
+    sign: str
+    work: tuple[str, ...]
 
 
 @dataclass(frozen=True)

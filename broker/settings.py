@@ -78,12 +78,15 @@ class GatewaySettings(_Section):
 
 
 class LeaseSettings(_Section):
-    """How long sessions live, in hours, and when to warn, in minutes before the end."""
+    """How long sessions live, in hours, and when to warn, in minutes before the end. `idle_hours` without input and
+    load end a session too, `idle_warn_minutes` after a warning; without it, being idle ends none."""
 
     default_hours: float = Field(48, gt=0, le=24 * 366)
     maximum_hours: float = Field(168, gt=0, le=24 * 366)
     extend_hours: float = Field(24, gt=0, le=24 * 366)
     warn_minutes: tuple[float, ...] = (60, 10)
+    idle_hours: float | None = Field(None, gt=0, le=24 * 366)
+    idle_warn_minutes: float = Field(15, ge=1, le=24 * 60)
 
 
 class LimitSettings(_Section):
@@ -122,6 +125,7 @@ class PoolTimes(_Section):
     tick: float = Field(1.0, gt=0, le=60)
     list_every: float = Field(1.0, gt=0, le=600)
     probe_every: float = Field(300, ge=5)
+    activity_every: float = Field(60, ge=5, le=240)
     build_timeout: float = Field(900, ge=5)
     configure_timeout: float = Field(1800, ge=10)
     attach_timeout: float = Field(30, ge=2)
@@ -166,7 +170,8 @@ class SizeSettings(_Section):
 
 
 class EnvironmentSettings(_Section):
-    """What a user picks. `sessions` and `sessions_per_user` limit how many run or wait at a time."""
+    """What a user picks. `sessions` and `sessions_per_user` limit how many run or wait at a time. Its own hours and
+    minutes go before those of [leases]; `idle_hours = 0` is never."""
 
     name: Name
     title: str
@@ -177,6 +182,8 @@ class EnvironmentSettings(_Section):
     lease_hours: float | None = Field(None, gt=0)
     sessions: int | None = Field(None, ge=0)
     sessions_per_user: int | None = Field(None, ge=1)
+    idle_hours: float | None = Field(None, ge=0, le=24 * 366)
+    idle_warn_minutes: float | None = Field(None, ge=1, le=24 * 60)
     properties: dict[str, str] = {}
 
     def open_to(self, groups: frozenset[str]) -> bool:
@@ -290,6 +297,29 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+    @model_validator(mode="after")
+    def _idle_warnings_fit(self) -> Settings:
+        rules = {"leases": self.idle_times(None)}
+        rules |= {f"environments.{name}": self.idle_times(name) for name in self.environments}
+        wrong = [
+            f"{where}.idle_warn_minutes = {warning * 60:g}: must be less than idle_hours = {hours:g}"
+            for where, (hours, warning) in rules.items()
+            if hours and warning >= hours
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def idle_times(self, environment: str | None) -> tuple[float | None, float]:
+        """After how many hours without use its sessions end (None or 0 is never), and how many before they are warned.
+
+        What the environment does not say, or where there is none of that name, [leases] says.
+        """
+        own = self.environments.get(environment) if environment is not None else None
+        hours = own.idle_hours if own and own.idle_hours is not None else self.leases.idle_hours
+        minutes = own.idle_warn_minutes if own and own.idle_warn_minutes is not None else self.leases.idle_warn_minutes
+        return hours, minutes / 60
 
     @classmethod
     def settings_customise_sources(

@@ -6,8 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from agents.machine import state, supervisor
+from agents.machine import state, supervisor, watch
 from agents.machine.attach import seat_of
+from agents.machine.seat import Seat
 from agents.machine.x11 import XError
 from agents.protocol import Nothing, StatusAnswer
 
@@ -15,18 +16,31 @@ _ESTABLISHED = "01"  # as /proc/net/tcp writes it
 
 
 def status(_: Nothing, __: float) -> StatusAnswer:
-    """The session, whether its desktop runs, the clock, the load, and how many look at it."""
+    """The session, whether its desktop runs, the clock, the load, how many look at it, and how long it is idle."""
     current = state.read()
     if current is None or current.detached:
-        return StatusAnswer(current.session if current else None, "none", time.time(), os.getloadavg()[0], 0)
+        session = current.session if current else None
+        return StatusAnswer(session, "none", time.time(), os.getloadavg()[0], 0, None, "", ())
     seat = seat_of(current.user, current.uid, current.home)
+    record = watch.read(seat)
+    return StatusAnswer(
+        session=current.session,
+        desktop="running" if _runs(seat) else "none",
+        clock=time.time(),
+        load1=os.getloadavg()[0],
+        viewers=viewers(seat.vnc_port),
+        idle_seconds=watch.idle_seconds(seat, record),
+        sign=record.sign if record else "",
+        work=record.work if record else (),
+    )
+
+
+def _runs(seat: Seat) -> bool:
     try:
         seat.open_display().close()
-        running = supervisor.running(seat)
+        return supervisor.running(seat)
     except (OSError, XError):
-        running = False
-    desktop = "running" if running else "none"
-    return StatusAnswer(current.session, desktop, time.time(), os.getloadavg()[0], viewers(seat.vnc_port))
+        return False
 
 
 def viewers(port: int) -> int:

@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,8 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._stop)
+        if self._seat.rdp:  # a session's seat; a probe's is in nobody's use
+            threading.Thread(target=_watch, args=(self._seat,), daemon=True).start()
         try:
             while not self._stopping:
                 self._start_what_is_due()
@@ -241,6 +244,12 @@ class Supervisor:
                 group=user,
                 extra_groups=[] if user else None,
             )
+
+
+def _watch(seat: Seat) -> None:
+    from agents.machine import watch  # no launch waits for it
+
+    watch.keep(seat)
 
 
 def launch(

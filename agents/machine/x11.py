@@ -1,4 +1,5 @@
-"""A small X11 client: which windows are shown, what colours are on the screen, and an end to all clients.
+"""A small X11 client: which windows are shown, what colours are on the screen, how long ago the last input was, and
+an end to all clients.
 
 Only the requests that the agent needs, from the X Window System Protocol, X Version 11 (x.org/releases/X11R7.7/doc/
 xproto/x11protocol.html). It asks Xvnc's own frame buffer: what it sees is what every viewer is sent.
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GET_WINDOW_ATTRIBUTES, _GET_GEOMETRY, _QUERY_TREE, _INTERN_ATOM, _GET_PROPERTY = 3, 14, 15, 16, 20
-_TRANSLATE_COORDINATES, _GET_IMAGE, _KILL_CLIENT = 40, 73, 113
+_TRANSLATE_COORDINATES, _GET_IMAGE, _QUERY_EXTENSION, _KILL_CLIENT = 40, 73, 98, 113
+_SCREEN_SAVER, _SCREEN_SAVER_QUERY_INFO = b"MIT-SCREEN-SAVER", 1
 _WM_CLASS, _ANY_TYPE, _Z_PIXMAP, _VIEWABLE = 67, 0, 2, 2
 _COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 
@@ -84,6 +86,16 @@ class Display:
             image = self._ask(_GET_IMAGE, _Z_PIXMAP, request)[32:]
             seen.update(memoryview(image)[: 4 * area.width].cast("I"))
         return len(seen)
+
+    def idle_seconds(self) -> float:
+        """Seconds since the last key, button or move that any viewer sent (the X Screen Saver Extension, 1.1)."""
+        name = struct.pack("<Hxx", len(_SCREEN_SAVER)) + _SCREEN_SAVER
+        _, present, opcode = struct.unpack_from("<8sBB", self._ask(_QUERY_EXTENSION, 0, name))
+        if not present:
+            raise XError("the display does not tell when the last input was")
+        answer = self._ask(opcode, _SCREEN_SAVER_QUERY_INFO, struct.pack("<I", self.root))
+        milliseconds: int = struct.unpack_from("<I", answer, 16)[0]
+        return milliseconds / 1000
 
     def end_clients(self) -> None:
         """Close the connection of every client that has a window."""

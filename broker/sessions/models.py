@@ -74,6 +74,12 @@ class UserSession(Base):
     warned_minutes: Mapped[float | None]  # the last warning before the end that was given
     attempt: Mapped[int] = mapped_column(default=0)
     work_until: Mapped[datetime | None]
+    heard_at: Mapped[datetime | None]  # when its machine last told of its use
+    last_active_at: Mapped[datetime | None]
+    last_sign: Mapped[str | None] = mapped_column(String(64))  # what showed that: "input", "3.8 cores busy"
+    work: Mapped[str | None] = mapped_column(String(64))  # the load that ran when it was last heard of
+    idle_warned_at: Mapped[datetime | None]
+    kept_at: Mapped[datetime | None]  # kept until the work ends: when work was last seen, or since the wish
 
 
 class LaunchMark(Base):

@@ -15,7 +15,8 @@ from broker.identity.service import Person
 from broker.pools import overview as pools_overview
 from broker.pools.alternatives import Alternative, WhyNot
 from broker.pools.models import Machine
-from broker.sessions import service, timings, waiting, wishes
+from broker.sessions import idle, idleness, service, timings, waiting, wishes
+from broker.sessions.idleness import Use
 from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
 from broker.sessions.waiting import Queues
 from broker.settings import Settings
@@ -47,6 +48,23 @@ class MachineFacts:
 
 
 @dataclass(frozen=True)
+class UseFacts:
+    """How a ready session is used: `work` runs just now; idle since the last sign; after `limit_seconds` without use,
+    at `ends_at`, it ends, unless it is kept or nothing is heard of it."""
+
+    state: Use
+    work: str
+    since: datetime
+    idle_seconds: float
+    sign: str
+    limit_seconds: float | None
+    ends_at: datetime | None
+    seconds_left: float | None
+    warned: bool
+    kept: bool
+
+
+@dataclass(frozen=True)
 class Card:
     """One session. Times in UTC, durations in seconds; `place` 1 is next in the queue."""
 
@@ -75,6 +93,7 @@ class Card:
     warned: bool
     machine: MachineFacts | None
     launch: dict[str, float]
+    use: UseFacts | None
 
     @property
     def active(self) -> bool:
@@ -186,6 +205,26 @@ def _card(
         warned=session.warned_minutes is not None,
         machine=_facts(settings, machine),
         launch=marks,
+        use=_use(settings, session, moment) if ready else None,
+    )
+
+
+def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts:
+    known, rule = idle.activity_of(session), idle.rule_of(settings, session.environment)
+    state = idleness.use(known, moment)
+    may_end = not known.kept_at and state != Use.UNKNOWN
+    ends_at = idleness.ends_at(known, rule, moment) if rule and may_end else None
+    return UseFacts(
+        state=state,
+        work=known.work,
+        since=known.last_active_at,
+        idle_seconds=_seconds(known.last_active_at, moment) or 0.0,
+        sign=known.sign,
+        limit_seconds=rule.after.total_seconds() if rule else None,
+        ends_at=ends_at,
+        seconds_left=_seconds(moment, ends_at),
+        warned=known.warned_at is not None,
+        kept=known.kept_at is not None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,13 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from broker.database import now
 from broker.pools import figures, sizing, stock
 from broker.pools.models import MachineState
 from broker.runtime import Runtime
-from broker.sessions.models import LIVE, STAGES, LaunchMark, UserSession
+from broker.sessions import idleness
+from broker.sessions.idle import activity_of
+from broker.sessions.models import LIVE, STAGES, LaunchMark, SessionState, UserSession
 from broker.settings import Settings
 
 BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)  # seconds
@@ -104,6 +108,7 @@ class Figures:
             yield from self._pools(db)
             yield from figures.clouds(db, self._settings)
             yield self._sessions(db)
+            yield self._uses(db)
             yield _launches(db)
 
     def _pools(self, db: Session) -> Iterator[Metric]:
@@ -140,6 +145,16 @@ class Figures:
             for state in LIVE:
                 sessions.add_metric([environment, state.value], found.get((environment, state.value), 0))
         return sessions
+
+    def _uses(self, db: Session) -> Metric:
+        uses = GaugeMetricFamily("beamdesk_sessions_use", "Ready sessions by use.", labels=["environment", "use"])
+        moment = now()
+        ready = db.scalars(select(UserSession).where(UserSession.state == SessionState.READY)).all()
+        found = Counter((one.environment, idleness.use(activity_of(one), moment)) for one in ready)
+        for environment in {*self._settings.environments, *(name for name, _ in found)}:
+            for use in idleness.Use:
+                uses.add_metric([environment, use.value], found[environment, use])
+        return uses
 
 
 def _launches(db: Session) -> Metric:

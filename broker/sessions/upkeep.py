@@ -17,7 +17,8 @@ from broker.pools import allocation, stock
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
 from broker.sessions import rules, service, waiting
-from broker.sessions.jobs import enqueue_finish, notify_session
+from broker.sessions.idle import Rounds
+from broker.sessions.jobs import ask_machines, enqueue_finish, notify_session
 from broker.sessions.launch import Launcher
 from broker.sessions.models import SessionState, UserSession
 
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 S = SessionState
 ABANDONED_AFTER = timedelta(seconds=10)
 FORGET_EVERY = timedelta(minutes=10)
+ASKED_TOGETHER = 32  # sessions in one job
 
 
 class SessionUpkeep:
@@ -33,11 +35,12 @@ class SessionUpkeep:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._launcher = Launcher(runtime)
+        self._rounds = Rounds()
         self._forget_at = now()
 
     def tend(self) -> Counter[str]:
         """One pass; how many sessions still wait, by the pool that they wait for."""
-        for step in (self._expire, self._warn, self._give_up_lost, self._resume, self._finish, self._forget):
+        for step in (self._expire, self._warn, self._ask, self._give_up_lost, self._resume, self._finish, self._forget):
             with metrics.swallowed(f"sessions{step.__name__}"):
                 step()
         return self._serve_queue()
@@ -106,6 +109,17 @@ class SessionUpkeep:
         except RedisError as error:
             log.warning("redis.away", error=str(error))
             metrics.SWALLOWED.labels("redis").inc()
+
+    def _ask(self) -> None:
+        """Have machines asked how they are used; idle sessions are warned and ended where one has answered."""
+        due = self._rounds.due(self._runtime)
+        for some in (due[i : i + ASKED_TOGETHER] for i in range(0, len(due), ASKED_TOGETHER)):
+            job_id = f"ask_machines-{'-'.join(map(str, some))}"
+            try:
+                jobs.enqueue(self._runtime.redis, "probes", job_id, ask_machines, some, timeout=120)
+            except RedisError as error:
+                log.warning("redis.away", error=str(error))
+                metrics.SWALLOWED.labels("redis").inc()
 
     def _give_up_lost(self) -> None:
         """End sessions whose machine is gone; one that is still being prepared is helped by its launch."""

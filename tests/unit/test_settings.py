@@ -83,6 +83,20 @@ def test_a_mistake_is_named_with_its_value_and_what_is_allowed(
     assert refused.value.hint
 
 
+def test_a_warning_of_idleness_is_shorter_than_the_idle_time_that_it_belongs_to(config: Path) -> None:
+    """Of [leases] and of an environment, which takes what it does not say itself from [leases]; 0 hours is never."""
+    config.write_text(GOOD + "[leases]\nidle_hours = 0.5\nidle_warn_minutes = 30\n")
+    with pytest.raises(BadSettings, match=r"leases\.idle_warn_minutes = 30: must be less than idle_hours = 0\.5"):
+        load(config)
+    own = GOOD.replace('roles = ["light"]', 'roles = ["light"]\nidle_hours = 0.2')
+    config.write_text(own)
+    with pytest.raises(BadSettings, match=r"environments\.light\.idle_warn_minutes = 15: must be less than"):
+        load(config)
+    config.write_text(own.replace("idle_hours = 0.2", "idle_hours = 0") + "[leases]\nidle_hours = 4\n")
+    assert load(config).idle_times("light") == (0, 0.25)
+    assert load(config).idle_times("another") == (4, 0.25)
+
+
 def test_all_mistakes_are_named_at_once(config: Path) -> None:
     """Nobody mends a file line by line and start by start."""
     config.write_text(GOOD.replace("cores = 1", "cores = 0").replace("limit = 2", "limit = -2"))

@@ -221,6 +221,23 @@ class MachineFactsOut(Given):
     gpu_model: str
 
 
+class UseOut(Given):
+    """How a ready session is used. `work` is the load of the user's programs just now; nobody and nothing has used it
+    for `idle_seconds`, since `sign`. After `limit_seconds` without use, at `ends_at`, it ends; null is never.
+    """
+
+    state: Literal["working", "in-use", "idle", "unknown"]
+    work: str
+    since: Moment
+    idle_seconds: float
+    sign: str
+    limit_seconds: float | None
+    ends_at: Moment | None
+    seconds_left: float | None
+    warned: bool
+    kept: bool
+
+
 class SessionOut(Given):
     """One user's desktop. Durations in seconds; `launch` says when each stage was reached, since the click."""
 
@@ -246,12 +263,19 @@ class SessionOut(Given):
     failure: str | None
     machine: MachineFactsOut | None
     launch: dict[str, float]
+    use: UseOut | None
 
 
 class ExtendBody(Taken):
     """By how many hours; the deployment's own step where it is not said."""
 
     hours: Annotated[float, Field(gt=0, le=24 * 366)] | None = None
+
+
+class KeepBody(Taken):
+    """Until when a session is kept although it is idle: until the user's work ends, or null, not at all."""
+
+    until: Literal["work-ends"] | None
 
 
 class TicketOut(Given):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from broker.pools.allocation import Wish
-from broker.sessions import overview, service, wishes
+from broker.sessions import idle, overview, service, wishes
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
-from web.api.schemas import ExtendBody, LaunchBody, SessionOut, SessionsQuery, WishBody, many
+from web.api.schemas import ExtendBody, KeepBody, LaunchBody, SessionOut, SessionsQuery, WishBody, many
 from web.site import person, site
 
 blueprint = APIBlueprint("sessions", __name__, tag="Sessions")
@@ -85,6 +85,30 @@ def wish(session_id: int, body: WishBody) -> Card:
     As one of its `alternatives`, for instance. The time that it has waited still counts. Twice is once.
     """
     return _begun(wishes.change(site().runtime, person(), session_id, body.model_dump()))
+
+
+@blueprint.post(f"{ONE}/stay")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409])
+def stay(session_id: int) -> Card:
+    """Say that I am still here
+
+    The idle time begins anew, and a warning of its end is withdrawn.
+    """
+    return card(idle.stay(site().runtime, person(), session_id))
+
+
+@blueprint.post(f"{ONE}/keep")
+@blueprint.input(KeepBody, arg_name="body")
+@blueprint.output(SessionOut)
+@blueprint.doc(responses=[409, 422])
+def keep(session_id: int, body: KeepBody) -> Card:
+    """Keep a session until my work ends
+
+    While programs of mine work it is never idle; ten minutes after the last load it is an ordinary session again. It
+    never outlives its lease.
+    """
+    return card(idle.keep(site().runtime, person(), session_id, until_work_ends=body.until == "work-ends"))
 
 
 def card(session: UserSession) -> Card:

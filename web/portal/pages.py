@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.database import now
@@ -24,10 +25,11 @@ PAGE = 20  # lines of history at a time
 
 def around_every_page() -> dict[str, Any]:
     """What every template may use. The page that says that the database is away must not need it."""
-    always = {"title": site().settings.title, "desktop_url": desktop_url, "person": None, "ending_soon": []}
+    always = {"title": site().settings.title, "desktop_url": desktop_url, "person": None}
+    always |= {"ending_soon": [], "idle_soon": []}
     try:
         who = person_or_none()
-        return {**always, "person": who, "ending_soon": _ending_soon(who) if who else []}
+        return {**always, "person": who, **(_soon(who) if who else {})}
     except SQLAlchemyError:
         return always
 
@@ -37,11 +39,18 @@ def desktop_url(session_id: int) -> str:
     return url_for("desktop.page", session_id=session_id)
 
 
-def _ending_soon(who: Person) -> list[Card]:
+def _soon(who: Person) -> dict[str, list[Card]]:
+    """The person's desktops that end soon: by their lease, and because nobody uses them."""
     warn = timedelta(minutes=max(site().settings.leases.warn_minutes, default=0.0))
+    expires, warned = UserSession.expires_at < now() + warn, UserSession.idle_warned_at.is_not(None)
     mine = (UserSession.user_id == who.user_id, UserSession.state == SessionState.READY)
     with site().runtime.database.reading() as db:
-        return overview.cards(db, site().settings, *mine, UserSession.expires_at < now() + warn)
+        found = overview.cards(db, site().settings, *mine, or_(expires, warned))
+    soon = now() + warn
+    return {
+        "ending_soon": [card for card in found if card.expires_at and card.expires_at < soon],
+        "idle_soon": [card for card in found if card.use and card.use.warned and card.use.ends_at],
+    }
 
 
 @blueprint.get("/fragments/notices")

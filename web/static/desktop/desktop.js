@@ -1,7 +1,7 @@
 // The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
 import RFB from "../vendor/rfb.js";
 import { call } from "../js/api.js";
-import { duration } from "../js/clock.js";
+import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
 import { say, sayProblem } from "../js/toast.js";
@@ -150,6 +150,12 @@ const actions = {
     say("The session was extended.");
     tick();
   },
+  async stay() {
+    session = await call("POST", `/sessions/${id}/stay`);
+    say("The desktop stays.");
+    tick();
+    rfb?.focus();
+  },
   async end() {
     const yes = await ask({
       title: "End this session?", danger: true, yes: "End it", no: "Keep it",
@@ -223,6 +229,16 @@ window.addEventListener("keydown", (event) => {
 function tick() {
   const left = session?.expires_at ? (Date.parse(session.expires_at) - Date.now()) / 1000 : null;
   document.querySelector("[data-left]").textContent = left === null ? "–" : duration(left);
+  tellIdle(over ? null : session?.use);
+}
+
+/** The warning that nobody uses the desktop, as long as it stands. */
+function tellIdle(use) {
+  const notice = document.querySelector("[data-idle]");
+  notice.hidden = !(use?.warned && use.ends_at);
+  if (notice.hidden) return;
+  put(notice.querySelector("[data-idle-for]"), duration((Date.now() - Date.parse(use.since)) / 1000));
+  put(notice.querySelector("[data-idle-left]"), duration((Date.parse(use.ends_at) - Date.now()) / 1000));
 }
 
 onChange((kinds) => { if (!over && (kinds === null || kinds.has("session"))) begin(); });

@@ -17,6 +17,8 @@ const ACTIONS = {
   notify: wantNotification,
   connect,
   extend,
+  stay,
+  keep,
   end,
   "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
   close: (button) => button.closest("dialog").close(),
@@ -72,6 +74,19 @@ async function extend({ dataset }) {
   if (!answer) return;
   const longer = await call("POST", `/sessions/${dataset.session}/extend`, { hours: Number(answer.hours) });
   say(`${dataset.title} now ends in ${duration(longer.seconds_left)}.`);
+  refresh();
+}
+
+async function stay({ dataset }) {
+  await call("POST", `/sessions/${dataset.session}/stay`);
+  say(`${dataset.title} stays.`);
+  refresh();
+}
+
+async function keep(button) {
+  const wanted = button.getAttribute("aria-checked") !== "true";
+  await call("POST", `/sessions/${button.dataset.session}/keep`, { until: wanted ? "work-ends" : null });
+  say(wanted ? `${button.dataset.title} stays until your work ends.` : `${button.dataset.title} ends again when it is idle.`, wanted ? { hint: "Its lease holds all the same." } : {});
   refresh();
 }
 

@@ -20,13 +20,17 @@ function two(much, unit, little, smaller) {
 
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-function put(element, text) {
+/** Set the text where it differs: a screen reader tells of each change. */
+export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 function tick() {
   for (const element of document.querySelectorAll("[data-until]")) {
     put(element, duration((Date.parse(element.dataset.until) - Date.now()) / 1000));
+  }
+  for (const element of document.querySelectorAll("[data-for]")) {
+    put(element, duration((Date.now() - Date.parse(element.dataset.for)) / 1000));
   }
   for (const element of document.querySelectorAll("[data-moment]")) {
     put(element, day.format(new Date(element.dataset.moment)));
