@@ -172,13 +172,24 @@ class PoolSettings(_Section):
         return self
 
 
+class VmmSettings(_Section):
+    """The API of the Virtual Machine Manager that came before, for front ends that speak it; off unless `enabled`.
+
+    `types` gives each pool that it offers the number by which its clients know that machine type, for ever.
+    """
+
+    enabled: bool = False
+    prefix: str = Field("/vmm", pattern=r"^(/[a-z0-9._-]+)+$")
+    types: dict[Annotated[int, Field(ge=1, le=2**31 - 1)], Name] = {}
+
+
 class AccountSettings(_Section):
     """A local account that `beamdesk demo` makes; its password is no secret."""
 
     name: Name
     full_name: str
     password: str = Field(min_length=4)
-    role: Literal["user", "admin"] = "user"
+    role: Literal["user", "admin", "service"] = "user"
     groups: tuple[str, ...] = ()
 
 
@@ -208,6 +219,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
+    vmm: VmmSettings = VmmSettings()
     _leaving: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="before")
@@ -235,6 +247,11 @@ class Settings(BaseSettings):
             f"environments.{e.name}.lease_hours = {e.lease_hours}: at most leases.maximum_hours"
             for e in self.environments.values()
             if (e.lease_hours or 0) > self.leases.maximum_hours
+        ]
+        wrong += [
+            f"vmm.types.{number} = {pool!r}: no such pool; there are {_listed(self.pools)}"
+            for number, pool in self.vmm.types.items()
+            if pool not in self.pools
         ]
         if urlsplit(self.gateway.public_url).hostname != urlsplit(self.web.public_url).hostname:
             wrong.append(f"gateway.public_url = {self.gateway.public_url!r}: must be on the host of web.public_url")

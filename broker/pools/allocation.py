@@ -13,13 +13,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wish:
-    """What a user asks for; None and 0 mean no wish. `memory_gb` in GB."""
+    """What a user asks for; None and 0 mean no wish. `memory_gb` in GB.
+
+    `pool` is for programs that ask for a machine of this very pool, now: such a wish neither waits nor moves elsewhere.
+    """
 
     environment: str
     location: str | None = None
     cores: int = 0
     memory_gb: float = 0
     gpus: int = 0
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Refusal:
 
 def unmet_rule(offer: Offer, wish: Wish) -> str | None:
     """The first hard wish that `offer` does not meet, in words; None where it fits."""
+    if wish.pool is not None and offer.pool != wish.pool:
+        return f"{offer.pool} is not {wish.pool}"
     if wish.location is not None and offer.location != wish.location:
         return f"{offer.pool} is in {offer.place}, not {wish.location}"
     for have, want, unit in (

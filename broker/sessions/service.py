@@ -18,6 +18,7 @@ from broker.errors import (
     InvalidRequest,
     NotFound,
     NothingFits,
+    NoVacantMachine,
     SessionNotReady,
     UnknownEnvironment,
 )
@@ -74,6 +75,8 @@ def offered(settings: Settings, person: Person, name: str) -> EnvironmentSetting
 
 
 def _must_be_allowed(db: Session, settings: Settings, person: Person, environment: str, another: bool) -> None:
+    if person.is_service:  # it speaks for many people; the pools' limits hold it
+        return
     mine = db.execute(
         select(UserSession.id, UserSession.environment).where(
             UserSession.user_id == person.user_id, UserSession.state.in_(ACTIVE)
@@ -103,6 +106,8 @@ def _decide(db: Session, settings: Settings, session: UserSession, wish: Wish) -
         )
     mark(db, session, "chosen")
     if not claim_for(db, settings, session, wish, offers):
+        if wish.pool is not None:
+            raise NoVacantMachine(f"No machine of {wish.pool} is vacant.", hint="Try again later.")
         move(db, session, S.QUEUED, reason=choice.reason, pool=choice.pool)
         db.refresh(session)
         session.reason = choice.reason
