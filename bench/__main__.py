@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("claim", "gateways", "launch", "localcloud", "storm")
+NAMES = ("claim", "clouds", "gateways", "launch", "localcloud", "storm")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:
