@@ -1,6 +1,6 @@
 """A stand-in for twenty OpenStacks: Keystone's v3 tokens, and Nova's list of servers in its wire format and in pages.
 
-It runs as a process of its own, so that what it costs is in nobody's figures; it answers no more than a list needs.
+It runs as a process of its own, so that what it costs is in nobody's figures; it answers no more than that and limits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from broker.clouds.adapter import CLOUD, DEPLOYMENT, MACHINE, REQUEST
 
 CLOUDS, NODES, PAGE = 20, 500, 100
 SERVICES = {"compute": "nova", "identity": "keystone", "image": "glance", "network": "neutron"}
+LIMITS = {
+    **{"maxTotalInstances": -1, "maxTotalCores": -1, "maxTotalRAMSize": -1},
+    **{"totalInstancesUsed": NODES, "totalCoresUsed": NODES, "totalRAMUsed": NODES},
+}
 LISTED = {"lists": 0, "pages": 0}  # since the process began
 
 
@@ -131,6 +135,9 @@ class Handler(BaseHTTPRequestHandler):
         if asked.path == "/listed":
             self._answer(200, json.dumps(LISTED).encode(), {})
             return
+        if asked.path.endswith("/limits"):
+            self._answer(200, json.dumps({"limits": {"rate": [], "absolute": LIMITS}}).encode(), {})
+            return
         marker = parse_qs(asked.query).get("marker")
         begin = (uuid.UUID(marker[0]).int - 1) % NODES + 1 if marker else 0
         LISTED["pages"] += 1
@@ -152,7 +159,13 @@ class Handler(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
+class Server(ThreadingHTTPServer):
+    """With room for all clouds' connections at once."""
+
+    request_queue_size = 128
+
+
 if __name__ == "__main__":
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+    with Server(("127.0.0.1", 0), Handler) as listening:
         print(listening.server_address[1], flush=True)
         listening.serve_forever()
