@@ -25,6 +25,9 @@ def check_password(runtime: Runtime, name: str, password: str) -> tuple[str, Per
 
 def check_service(runtime: Runtime, name: str, password: str) -> Person:
     """The service account of that name and password; TooManyAttempts as for people."""
+    known = identity.known_service(runtime, name, password)
+    if known is not None:
+        return known
     with _turn():
         return identity.service_account(runtime, name, password)
 

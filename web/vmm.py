@@ -15,7 +15,7 @@ from apiflask import APIBlueprint
 from flask import Flask, Response, g, jsonify, request
 from pydantic import BaseModel, Field
 
-from broker.errors import NotFound, NothingFits, NoVacantMachine
+from broker.errors import NotFound, NothingFits, NoVacantMachine, OverQuota
 from broker.pools import stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.models import Machine, Pool
@@ -118,7 +118,7 @@ def claim(body: ClaimBody) -> Response:
         raise NotFound(f"There is no machine type {body.machine_type_id} for you.", hint="Ask for the list of them.")
     try:
         session = service.request(here.runtime, person(), Wish(pool.environment, pool=pool.name))
-    except (NoVacantMachine, NothingFits):
+    except (NoVacantMachine, NothingFits, OverQuota):
         return jsonify(None)
     here.launcher.start(session.id)
     return jsonify(_machine(session.id, "acquired"))
@@ -158,6 +158,7 @@ def _pools() -> dict[int, PoolSettings]:
 def _machine_type(number: int, pool: PoolSettings, offer: Offer, queued: int, wish: Pool | None) -> MachineTypeOut:
     settings = site().settings
     environment, cloud = settings.environments[pool.environment], settings.clouds[pool.cloud]
+    properties = settings.properties_of(pool.cloud, pool.size, pool.environment, pool.name)
     size = f"{words.plural(offer.cores, 'core')}, {words.memory(offer.memory_gb)}"
     return MachineTypeOut(
         id=number,
@@ -168,7 +169,7 @@ def _machine_type(number: int, pool: PoolSettings, offer: Offer, queued: int, wi
         description_id=number,
         pool_size=stock.target_and_limit(pool, wish)[0],
         number_available=max(0, offer.vacant - queued) if offer.serving else 0,
-        parameters={"group": next(iter(environment.groups), ""), **environment.properties},
+        parameters={"group": next(iter(environment.groups), ""), **properties},
     )
 
 

@@ -275,6 +275,25 @@ def test_guessing_a_service_accounts_password_is_stopped(client: OldClient, vmm:
     assert guesser.send("GET", "machinetypes")[0] == 429
 
 
+def test_a_front_end_that_was_proved_is_not_locked_out_by_guessers(client: OldClient, vmm: str) -> None:
+    """Its right password is known again without the slow check, of which only a few are done at a time."""
+    assert client.send("GET", "machinetypes")[0] == 200
+    guesser = OldClient(vmm, password="guess")
+    assert [guesser.send("GET", "machinetypes")[0] for _ in range(ATTEMPTS + 1)][-1] == 429
+    assert client.send("GET", "machinetypes")[0] == 200
+
+
+def test_a_password_that_was_changed_is_worth_nothing_at_once(client: OldClient, vmm: str, runtime: Runtime) -> None:
+    """Nor is an account that is no service's any more."""
+    assert client.send("GET", "machinetypes")[0] == 200
+    create_account(runtime, "topcat", "TopCAT", "another-secret", role=Role.SERVICE)
+    assert client.send("GET", "machinetypes")[0] == 401
+    changed = OldClient(vmm, password="another-secret")
+    assert changed.send("GET", "machinetypes")[0] == 200
+    create_account(runtime, "topcat", "TopCAT", "another-secret", role=Role.USER)
+    assert changed.send("GET", "machinetypes")[0] == 403
+
+
 def test_a_service_account_cannot_sign_in(app_with: AppWith, new_person: NewPerson, runtime: Runtime) -> None:
     """Neither in the portal nor over the API; and sign-ins of before it became one end."""
     browser = app_with(vmm=VMM).test_client()
