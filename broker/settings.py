@@ -121,6 +121,7 @@ class CloudSettings(_Section):
     timeout: float = Field(30, gt=0, le=600)
     list_every: float | None = Field(None, gt=0, le=3600)
     options: dict[str, str] = {}
+    properties: dict[str, str] = {}
 
 
 class SizeSettings(_Section):
@@ -132,6 +133,7 @@ class SizeSettings(_Section):
     gpus: int = Field(0, ge=0, le=64)
     gpu_model: str = ""
     ids: dict[Name, str] = {}
+    properties: dict[str, str] = {}
 
     def id_in(self, cloud: str) -> str:
         """The cloud's own name of this size."""
@@ -164,6 +166,7 @@ class PoolSettings(_Section):
     cloud: Name
     target: int = Field(ge=0, le=10000)
     limit: int = Field(ge=0, le=10000)
+    properties: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _limit_holds_target(self) -> PoolSettings:
@@ -282,6 +285,16 @@ class Settings(BaseSettings):
         """These settings, with those clouds leaving."""
         self._leaving = frozenset(clouds)
         return self
+
+    def properties_of(self, cloud: str, size: str, environment: str, pool: str) -> dict[str, str]:
+        """What is known of such a machine by key, whatever of these there still is; the pool's word counts most."""
+        parts = (
+            self.clouds.get(cloud),
+            self.sizes.get(size),
+            self.environments.get(environment),
+            self.pools.get(pool),
+        )
+        return {key: value for part in parts if part is not None for key, value in part.properties.items()}
 
     @property
     def database_url(self) -> str:
