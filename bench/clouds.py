@@ -94,7 +94,7 @@ def resident() -> float:
 
 def listing_by_libcloud(clouds: list[CloudSettings]) -> float:
     """CPU seconds of the plain lists of all clouds at once: what no pass can do without."""
-    drivers = [open_cloud(each).driver for each in clouds]  # type: ignore[attr-defined]
+    drivers = [open_cloud(each).driver for each in clouds]
     spent = []
     with ThreadPoolExecutor(len(drivers)) as threads:
         for _ in range(5):
