@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from bench import openstack
 from bench.nova import CLOUDS, NODES, machine_id, node_id
 from bench.rows import Row, percentile, write
 from broker.clouds.adapter import open_cloud
 from broker.database import Base, Database, now
+from broker.events import Event
 from broker.pools.manager import PoolManager
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
@@ -124,6 +125,8 @@ def reconcile(kind: str, database: str, redis: str, address: str) -> list[Row]:
             cpu.append(time.process_time() - began[0])
             wall.append(time.perf_counter() - began[1])
         grown, after = resident() - held, httpx2.get(f"{address}/listed").json()
+        with runtime.database.reading() as db:
+            assert not db.scalar(select(func.count()).select_from(Event)), "a pass found something to do"
         runtime.database.close()
     lists, pages = (after[what] - before[what] for what in ("lists", "pages"))
     value = sum(cpu) / (lists / CLOUDS)  # a list that takes longer than its pass is in the next one's figure
