@@ -183,7 +183,7 @@ class VmmSettings(_Section):
 
     enabled: bool = False
     prefix: str = Field("/vmm", pattern=r"^(/[a-z0-9._-]+)+$")
-    types: dict[Annotated[int, Field(ge=1, le=2**31 - 1)], Name] = {}
+    types: dict[Annotated[int, Field(ge=1, le=999_999_999)], Name] = {}
 
 
 class AccountSettings(_Section):

@@ -20,7 +20,6 @@ from broker.pools import stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.models import Machine, Pool
 from broker.sessions import service, waiting
-from broker.sessions.models import UserSession
 from broker.settings import PoolSettings, VmmSettings
 from web import pictures, words
 from web.api.schemas import MOST_ID, Given
@@ -30,14 +29,14 @@ from web.site import person, site
 blueprint = APIBlueprint("vmm", __name__, enable_openapi=False)
 
 
-class IdQuery(BaseModel):
+class AnyQuery(BaseModel):
     """The one of which the client asks, or all."""
 
     id: int | None = None
 
 
-class ReleaseQuery(BaseModel):
-    """Which machine is no longer needed."""
+class OneQuery(BaseModel):
+    """The one of which the client asks."""
 
     id: Annotated[int, Field(ge=1, le=MOST_ID)]
 
@@ -63,12 +62,12 @@ class MachineTypeOut(Given):
 
 
 class MachineOut(Given):
-    """A machine that is, or was, the caller's."""
+    """A machine that is the caller's now."""
 
     id: int
-    machine_type_id: int | None
-    hostname: str | None
-    state: Literal["acquired", "deleted"]
+    machine_type_id: int
+    hostname: str
+    state: Literal["acquired"] = "acquired"
 
 
 class DescriptionOut(Given):
@@ -94,8 +93,8 @@ def prove() -> None:
 
 
 @blueprint.get("/machinetypes")
-@blueprint.input(IdQuery, location="query", arg_name="query")
-def machine_types(query: IdQuery) -> Response:
+@blueprint.input(AnyQuery, location="query", arg_name="query")
+def machine_types(query: AnyQuery) -> Response:
     """All machine types that the account may use, or a list of the one with this id; null where there is none."""
     here = site()
     with here.runtime.database.reading() as db:
@@ -121,31 +120,30 @@ def claim(body: ClaimBody) -> Response:
     except (NoVacantMachine, NothingFits, OverQuota):
         return jsonify(None)
     here.launcher.start(session.id)
-    return jsonify(_machine(session.id, "acquired"))
+    with here.runtime.database.reading() as db:
+        address = db.get_one(Machine, session.machine_id).address or ""
+    return jsonify(MachineOut(id=session.id, machine_type_id=body.machine_type_id, hostname=address).model_dump())
 
 
 @blueprint.delete("/machines")
-@blueprint.input(ReleaseQuery, location="query", arg_name="query")
-def release(query: ReleaseQuery) -> Response:
+@blueprint.input(OneQuery, location="query", arg_name="query")
+def release(query: OneQuery) -> Response:
     """Give the machine back, which is deleted; twice is once."""
     session = service.end(site().runtime, person(), query.id, reason="given back by its front end")
-    return jsonify(_machine(session.id, "deleted"))
+    return jsonify({"id": session.id, "state": "deleted"})
 
 
 @blueprint.get("/descriptions")
-@blueprint.input(IdQuery, location="query", arg_name="query")
-def description(query: IdQuery) -> Response:
+@blueprint.input(OneQuery, location="query", arg_name="query")
+def description(query: OneQuery) -> Response:
     """What the machine type of this id is for, with its environment's icon; null where there is none."""
-    pool = _pools().get(query.id or 0)
+    pool = _pools().get(query.id)
     if pool is None:
         return jsonify(None)
     environment = site().settings.environments[pool.environment]
     logo = base64.b64encode(pictures.png(environment.icon)).decode()
-    return jsonify(
-        DescriptionOut(
-            id=query.id or 0, name=environment.title, description=environment.description, logo=logo
-        ).model_dump()
-    )
+    told = DescriptionOut(id=query.id, name=environment.title, description=environment.description, logo=logo)
+    return jsonify(told.model_dump())
 
 
 def _pools() -> dict[int, PoolSettings]:
@@ -171,16 +169,3 @@ def _machine_type(number: int, pool: PoolSettings, offer: Offer, queued: int, wi
         number_available=max(0, offer.vacant - queued) if offer.serving else 0,
         parameters={"group": next(iter(environment.groups), ""), **properties},
     )
-
-
-def _machine(session_id: int, state: Literal["acquired", "deleted"]) -> dict[str, object]:
-    with site().runtime.database.reading() as db:
-        session = db.get_one(UserSession, session_id)
-        machine = db.get(Machine, session.machine_id) if session.machine_id else None
-    numbers = {pool: number for number, pool in site().settings.vmm.types.items()}
-    return MachineOut(
-        id=session_id,
-        machine_type_id=numbers.get(session.pool or ""),
-        hostname=machine.address if machine else None,
-        state=state,
-    ).model_dump()
