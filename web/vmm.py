@@ -20,7 +20,7 @@ from broker.pools import stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.models import Machine, Pool
 from broker.sessions import service, waiting
-from broker.settings import PoolSettings, VmmSettings
+from broker.settings import PoolSettings, Settings, VmmSettings
 from web import pictures, words
 from web.api.schemas import MOST_ID, Given
 from web.guessing import check_service
@@ -96,13 +96,13 @@ def prove() -> None:
 @blueprint.input(AnyQuery, location="query", arg_name="query")
 def machine_types(query: AnyQuery) -> Response:
     """All machine types that the account may use, or a list of the one with this id; null where there is none."""
-    here = site()
-    with here.runtime.database.reading() as db:
-        offers = {offer.pool: offer for offer in stock.offers(db, here.settings)}
+    settings = site().settings
+    with site().runtime.database.reading() as db:
+        offers = {offer.pool: offer for offer in stock.offers(db, settings)}
         queued, wishes = waiting.queued_by_pool(db), stock.wishes_of_administrators(db)
     found = [
-        _machine_type(number, pool, offers[pool.name], queued[pool.name], wishes.get(pool.name))
-        for number, pool in _pools().items()
+        _machine_type(settings, number, offers[pool.name], queued[pool.name], wishes.get(pool.name))
+        for number, pool in _pools(settings).items()
         if query.id in (None, number)
     ]
     return jsonify([each.model_dump() for each in found] if found or query.id is None else None)
@@ -112,7 +112,8 @@ def machine_types(query: AnyQuery) -> Response:
 @blueprint.input(ClaimBody, arg_name="body")
 def claim(body: ClaimBody) -> Response:
     """A vacant machine of this type, or null where none is; nobody waits here, and nothing is left behind."""
-    here, pool = site(), _pools().get(body.machine_type_id)
+    here = site()
+    pool = _pools(here.settings).get(body.machine_type_id)
     if pool is None:
         raise NotFound(f"There is no machine type {body.machine_type_id} for you.", hint="Ask for the list of them.")
     try:
@@ -137,24 +138,24 @@ def release(query: OneQuery) -> Response:
 @blueprint.input(OneQuery, location="query", arg_name="query")
 def description(query: OneQuery) -> Response:
     """What the machine type of this id is for, with its environment's icon; null where there is none."""
-    pool = _pools().get(query.id)
+    settings = site().settings
+    pool = _pools(settings).get(query.id)
     if pool is None:
         return jsonify(None)
-    environment = site().settings.environments[pool.environment]
+    environment = settings.environments[pool.environment]
     logo = base64.b64encode(pictures.png(environment.icon)).decode()
     told = DescriptionOut(id=query.id, name=environment.title, description=environment.description, logo=logo)
     return jsonify(told.model_dump())
 
 
-def _pools() -> dict[int, PoolSettings]:
+def _pools(settings: Settings) -> dict[int, PoolSettings]:
     """The pools that are offered to the caller, by their machine type's number."""
-    settings = site().settings
     pools = {number: settings.pools[name] for number, name in settings.vmm.types.items()}
     return {n: p for n, p in pools.items() if settings.environments[p.environment].open_to(person().groups)}
 
 
-def _machine_type(number: int, pool: PoolSettings, offer: Offer, queued: int, wish: Pool | None) -> MachineTypeOut:
-    settings = site().settings
+def _machine_type(settings: Settings, number: int, offer: Offer, queued: int, wish: Pool | None) -> MachineTypeOut:
+    pool = settings.pools[offer.pool]
     environment, cloud = settings.environments[pool.environment], settings.clouds[pool.cloud]
     properties = settings.properties_of(pool.cloud, pool.size, pool.environment, pool.name)
     size = f"{words.plural(offer.cores, 'core')}, {words.memory(offer.memory_gb)}"
