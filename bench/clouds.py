@@ -28,7 +28,7 @@ from broker.settings import CloudSettings, Settings
 from tests.servers import private_postgresql, private_redis
 
 POOLS, VACANT = 200, 30  # of the 50 machines of each pool; the others are in use
-PASSES, WARM = 20, 3
+PASSES, WARM = 20, 6
 CPU_SECONDS, GROWN_MB = 2.0, 4.0
 MB = 1024 * 1024
 
