@@ -209,13 +209,19 @@ def account() -> None:
 @click.argument("name")
 @click.option("--full-name", prompt=True, help="The person's name, as shown.")
 @click.option("--group", "groups", multiple=True, help="A group; may be given several times.")
-@click.option("--admin", is_flag=True, help="May steer the service.")
+@click.option("--role", type=click.Choice(["user", "admin", "service"]), default="user", show_default=True)
+@click.option("--admin", is_flag=True, help="The role admin: may steer the service.")
 @click.password_option(help="Asked for where it is not given.")
-def account_add(name: str, full_name: str, groups: tuple[str, ...], admin: bool, password: str) -> None:
-    """Make the account NAME, or give it these properties and this password."""
+def account_add(name: str, full_name: str, groups: tuple[str, ...], role: str, admin: bool, password: str) -> None:
+    """Make the account NAME, or give it these properties and this password.
+
+    A service account is a program's (docs/vmm.md); it cannot sign in.
+    """
     from broker.identity.models import Role
     from broker.identity.service import create_account
 
-    role = Role.ADMIN if admin else Role.USER
-    person = create_account(_runtime(), name, full_name, password, role=role, groups=groups)
-    click.echo(f"{person.name} ({person.full_name}) can sign in; groups: {', '.join(sorted(person.groups)) or 'none'}.")
+    person = create_account(
+        _runtime(), name, full_name, password, role=Role.ADMIN if admin else Role(role), groups=groups
+    )
+    may = "may ask for machines" if person.is_service else "can sign in"
+    click.echo(f"{person.name} ({person.full_name}) {may}; groups: {', '.join(sorted(person.groups)) or 'none'}.")

@@ -17,6 +17,7 @@
     ├── OverQuota              429 over-quota
     ├── TooManyAttempts        429 too-many-attempts
     ├── TicketRefused          401 ticket-refused
+    ├── NoVacantMachine        503 no-vacant-machine
     ├── CloudFault             502 cloud-fault
     │   ├── CloudRefused       502 cloud-refused
     │   ├── CloudSignInRefused 502 cloud-sign-in-refused
@@ -147,6 +148,12 @@ class TicketRefused(BrokerError):
     """Raised when a connection's ticket is unknown, used, expired, or its session is not ready."""
 
     status, code = 401, "ticket-refused"
+
+
+class NoVacantMachine(BrokerError):
+    """Raised when a wish that cannot wait finds no vacant machine; nothing was changed."""
+
+    status, code = 503, "no-vacant-machine"
 
 
 class CloudFault(BrokerError):

@@ -151,6 +151,7 @@ class CloudSettings(_Section):
     timeout: float = Field(30, gt=0, le=600)
     list_every: float | None = Field(None, gt=0, le=3600)
     options: dict[str, str] = {}
+    properties: dict[str, str] = {}
 
 
 class SizeSettings(_Section):
@@ -163,6 +164,7 @@ class SizeSettings(_Section):
     gpu_model: str = ""
     architecture: Architecture = "x86_64"
     ids: dict[Name, str] = {}
+    properties: dict[str, str] = {}
 
     def id_in(self, cloud: str) -> str:
         """The cloud's own name of this size."""
@@ -214,6 +216,7 @@ class PoolSettings(_Section):
     wait_chance: float = Field(0.01, gt=0, lt=1)
     most_vacant: int | None = Field(None, ge=0, le=10000)
     worth_hours: float | None = Field(None, gt=0)
+    properties: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _bounds_hold_target(self) -> PoolSettings:
@@ -223,13 +226,24 @@ class PoolSettings(_Section):
         return self
 
 
+class VmmSettings(_Section):
+    """The API of the Virtual Machine Manager that came before, for front ends that speak it; off unless `enabled`.
+
+    `types` gives each pool that it offers the number by which its clients know that machine type, for ever.
+    """
+
+    enabled: bool = False
+    prefix: str = Field("/vmm", pattern=r"^(/[a-z0-9._-]+)+$")
+    types: dict[Annotated[int, Field(ge=1, le=999_999_999)], Name] = {}
+
+
 class AccountSettings(_Section):
     """A local account that `beamdesk demo` makes; its password is no secret."""
 
     name: Name
     full_name: str
     password: str = Field(min_length=4)
-    role: Literal["user", "admin"] = "user"
+    role: Literal["user", "admin", "service"] = "user"
     groups: tuple[str, ...] = ()
 
 
@@ -262,6 +276,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
+    vmm: VmmSettings = VmmSettings()
     _leaving: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="before")
@@ -289,6 +304,11 @@ class Settings(BaseSettings):
             f"environments.{e.name}.lease_hours = {e.lease_hours}: at most leases.maximum_hours"
             for e in self.environments.values()
             if (e.lease_hours or 0) > self.leases.maximum_hours
+        ]
+        wrong += [
+            f"vmm.types.{number} = {pool!r}: no such pool; there are {_listed(self.pools)}"
+            for number, pool in self.vmm.types.items()
+            if pool not in self.pools
         ]
         if urlsplit(self.gateway.public_url).hostname != urlsplit(self.web.public_url).hostname:
             wrong.append(f"gateway.public_url = {self.gateway.public_url!r}: must be on the host of web.public_url")
@@ -342,6 +362,16 @@ class Settings(BaseSettings):
         """These settings, with those clouds leaving."""
         self._leaving = frozenset(clouds)
         return self
+
+    def properties_of(self, cloud: str, size: str, environment: str, pool: str) -> dict[str, str]:
+        """What is known of such a machine by key, whatever of these there still is; the pool's word counts most."""
+        parts = (
+            self.clouds.get(cloud),
+            self.sizes.get(size),
+            self.environments.get(environment),
+            self.pools.get(pool),
+        )
+        return {key: value for part in parts if part is not None for key, value in part.properties.items()}
 
     @property
     def database_url(self) -> str:

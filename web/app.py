@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from broker.runtime import Runtime
-from web import addresses, admin, api, assets, errors, live, pictures, portal, security, site, words
+from web import addresses, admin, api, assets, errors, live, pictures, portal, security, site, vmm, words
 
 MOST_BYTES = 64 * 1024  # no request of ours needs more
 
@@ -28,5 +28,6 @@ def create_app(runtime: Runtime, launcher: site.Launches) -> APIFlask:
     for part in (addresses, errors, security, words, pictures, api, portal, admin):
         part.register(app)
     site.attach(app, runtime, launcher)
+    vmm.attach(app, runtime.settings.vmm)
     live.attach(app, runtime)
     return app

@@ -61,7 +61,7 @@ def answer(error: BrokerError) -> Response:
 
 def is_for_programs() -> bool:
     """Whether the caller wants JSON."""
-    return request.path.startswith("/api/") or request.path in ("/metrics", "/healthz")
+    return request.path.startswith("/api/") or request.path in ("/metrics", "/healthz") or request.blueprint == "vmm"
 
 
 def problem(error: BrokerError) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 from broker.errors import TooManyAttempts
@@ -17,9 +19,24 @@ _turns = BoundedSemaphore(AT_A_TIME)
 
 def check_password(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
     """Begin a sign-in: its token and the person. TooManyAttempts where too many are being checked already."""
+    with _turn():
+        return identity.sign_in(runtime, name, password)
+
+
+def check_service(runtime: Runtime, name: str, password: str) -> Person:
+    """The service account of that name and password; TooManyAttempts as for people."""
+    known = identity.known_service(runtime, name, password)
+    if known is not None:
+        return known
+    with _turn():
+        return identity.service_account(runtime, name, password)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
     if not _turns.acquire(timeout=PATIENCE):
         raise TooManyAttempts("Too many people sign in just now.", hint="Try again in a moment.", retry_after=5)
     try:
-        return identity.sign_in(runtime, name, password)
+        yield
     finally:
         _turns.release()

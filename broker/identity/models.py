@@ -18,6 +18,7 @@ class Role(StrEnum):
 
     USER = "user"
     ADMIN = "admin"
+    SERVICE = "service"  # a program that launches for its own users; it cannot sign in
 
 
 class User(Base):

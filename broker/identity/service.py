@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from broker.runtime import Runtime
 
 USER_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
 ATTEMPTS, WITHIN = 10, timedelta(minutes=5)
+_SEAL_KEY = secrets.token_bytes(32)
+_seals: dict[int, bytes] = {}  # by service account's id, after its password was right
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Person:
     def is_admin(self) -> bool:
         """Whether this person may steer the service."""
         return self.role is Role.ADMIN
+
+    @property
+    def is_service(self) -> bool:
+        """Whether this is a program, which launches for people that we do not know."""
+        return self.role is Role.SERVICE
 
     def must_be_admin(self) -> None:
         """Raise Forbidden unless this person is an administrator."""
@@ -81,6 +89,40 @@ def create_account(
 
 def sign_in(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
     """Check the password and begin a sign-in: its secret token, and the person."""
+    user = _proved(runtime, name, password)
+    if user.role == Role.SERVICE:
+        raise Forbidden(f"{user.name} is a program's account; it cannot sign in.", hint="Sign in as yourself.")
+    return begin_sign_in(runtime, user)
+
+
+def service_account(runtime: Runtime, name: str, password: str) -> Person:
+    """The service account that proves itself with each request; Forbidden where it is a person's account."""
+    user = _proved(runtime, name, password)
+    if user.role != Role.SERVICE:
+        raise Forbidden(f"{user.name} is no service account.", hint="Make one: beamdesk account add --role service.")
+    _seals[user.id] = _seal(user, password)
+    return person_of(user)
+
+
+def known_service(runtime: Runtime, name: str, password: str) -> Person | None:
+    """The service account, where this process saw this very password to be right before and it still is.
+
+    So a program need not pay the slow check with each request, and those who guess at its name do not lock it out.
+    """
+    with runtime.database.reading() as db:
+        user = db.scalar(select(User).where(User.name == name, User.role == Role.SERVICE))
+    if user is None or not hmac.compare_digest(_seals.get(user.id, b""), _seal(user, password)):
+        return None
+    return person_of(user)
+
+
+def _seal(user: User, password: str) -> bytes:
+    """Tells nothing to who has not this process's key; another hash in the account makes it another."""
+    return hashlib.blake2b(f"{user.password_hash}\0{password}".encode(), key=_SEAL_KEY).digest()
+
+
+def _proved(runtime: Runtime, name: str, password: str) -> User:
+    """The user of that name and password, or WrongPassword; TooManyAttempts after some failures."""
     with runtime.database.reading() as db:
         _refuse_guessing(db, name)
         user = db.scalar(select(User).where(User.name == name))
@@ -88,7 +130,7 @@ def sign_in(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
         with runtime.database.transaction() as db:
             events.record(db, "account:sign-in-failed", name[:64])
         raise WrongPassword("Name and password do not match.", hint="Check both, and the Caps Lock key.")
-    return begin_sign_in(runtime, user)
+    return user
 
 
 def begin_sign_in(runtime: Runtime, user: User) -> tuple[str, Person]:
@@ -110,6 +152,7 @@ def whose(runtime: Runtime, token: str) -> Person:
             select(User, SignIn.id)
             .join(SignIn, SignIn.user_id == User.id)
             .where(SignIn.token_hash == digest(token), SignIn.revoked_at.is_(None), SignIn.expires_at > now())
+            .where(User.role != Role.SERVICE)
         ).first()
     if row is None:
         raise NotSignedIn("You are not signed in, or your sign-in has ended.", hint="Sign in again.")

@@ -16,7 +16,8 @@ class Wish:
     """What a user asks for; None, 0 and "" mean no wish. `memory_gb` in GB.
 
     `prefer` and `near` only rank: the location that the user likes best, and the one where the data are. `groups` are
-    the user's, for pools that are not open to all.
+    the user's, for pools that are not open to all. `pool` is for programs that ask for a machine of this very pool,
+    now: such a wish neither waits nor moves elsewhere.
     """
 
     environment: str
@@ -29,6 +30,7 @@ class Wish:
     prefer: str | None = None
     near: str | None = None
     groups: tuple[str, ...] = ()
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def unmet_rule(offer: Offer, wish: Wish) -> str | None:
     return f"{offer.pool} in {offer.place} {words}" if words is not None else None
 
 
+def _another(offer: Offer, wish: Wish) -> str | None:
+    return f"is not {wish.pool}" if wish.pool not in (None, offer.pool) else None
+
+
 def _elsewhere(offer: Offer, wish: Wish) -> str | None:
     return f"is not in {wish.location}" if wish.location not in (None, offer.location) else None
 
@@ -156,7 +162,13 @@ def _closed(offer: Offer, wish: Wish) -> str | None:
     return None
 
 
-_RULES: tuple[Callable[[Offer, Wish], str | None], ...] = (_elsewhere, _too_small, _of_another_kind, _closed)
+_RULES: tuple[Callable[[Offer, Wish], str | None], ...] = (
+    _another,
+    _elsewhere,
+    _too_small,
+    _of_another_kind,
+    _closed,
+)
 
 
 def choose(wish: Wish, offers: Sequence[Offer], weights: Weights = USUAL) -> Choice | Refusal:

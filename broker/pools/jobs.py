@@ -113,12 +113,13 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
 def configure_machine(runtime: Runtime, machine: Machine) -> None:
     """Run the roles over SSH, then look at the desktop; only what passes becomes vacant."""
     environment = runtime.settings.environments[machine.environment]
+    properties = runtime.settings.properties_of(machine.cloud, machine.size, machine.environment, machine.pool)
     with tempfile.TemporaryDirectory(prefix="beamdesk-", dir=_ramdisk()) as folder:
         playbook.configure(
             runtime.settings.state_dir,
             target(machine),
             roles=environment.roles,
-            variables={"environment_name": environment.name, "properties": dict(environment.properties)},
+            variables={"environment_name": environment.name, "properties": properties},
             folder=Path(folder),
             timeout=runtime.settings.times.configure_timeout,
         )

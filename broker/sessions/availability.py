@@ -41,6 +41,7 @@ class SizeOffer:
     location: str
     place: str
     vacant: int
+    properties: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def _size(settings: Settings, pool: PoolSettings, queues: Queues) -> SizeOffer:
         location=cloud.location,
         place=cloud.title,
         vacant=queues.free(pool.name),
+        properties=settings.properties_of(pool.cloud, pool.size, pool.environment, pool.name),
     )
 
 

@@ -137,6 +137,10 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
         if machine.state == MachineState.ACQUIRED:
             move_machine(db, machine, MachineState.FAILED, reason=error.message, failure=error.message)
             settle(db, runtime.settings, machine.pool, error.message)
+        wish = service.wish_of(session)
+        if wish.pool is not None:  # who asked was told this machine's address
+            service.fail(db, session, error.message)
+            return
         if session.tries >= TRIES:
             service.fail(
                 db, session, f"{TRIES} machines in turn could not start the desktop. The last: {error.message}"

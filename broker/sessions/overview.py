@@ -45,6 +45,7 @@ class MachineFacts:
     memory_gb: float
     gpus: int
     gpu_model: str
+    properties: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,7 @@ def _facts(settings: Settings, machine: Machine | None) -> MachineFacts | None:
         memory_gb=size.memory_gb if size else 0,
         gpus=size.gpus if size else 0,
         gpu_model=size.gpu_model if size else "",
+        properties=settings.properties_of(machine.cloud, machine.size, machine.environment, machine.pool),
     )
 
 

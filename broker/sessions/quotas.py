@@ -30,14 +30,18 @@ class Held:
     by: dict[str, int]
 
 
-def must_allow(db: Session, settings: Settings, environment: EnvironmentSettings, mine: Sequence[str]) -> None:
+def must_allow(
+    db: Session, settings: Settings, environment: EnvironmentSettings, mine: Sequence[str] | None
+) -> None:
     """Raise OverQuota where a person with active sessions of the environments `mine` may not have one more of this one.
 
+    A program, for which `mine` is None, is held by no quota on persons.
     The environment's lock is held from here on, where it has a quota: two at once cannot pass it.
     """
     if environment.sessions is not None:
         database.hold(db, f"environment {environment.name}")
-    must_have_room([*of_person(mine, settings, environment), *of_environment(db, environment)])
+    own = [] if mine is None else of_person(mine, settings, environment)
+    must_have_room([*own, *of_environment(db, environment)])
 
 
 def of_person(mine: Sequence[str], settings: Settings, environment: EnvironmentSettings) -> list[Quota]:

@@ -18,6 +18,7 @@ from broker.errors import (
     InvalidRequest,
     NotFound,
     NothingFits,
+    NoVacantMachine,
     SessionNotReady,
     UnknownEnvironment,
 )
@@ -68,6 +69,8 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
         events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asdict(wish))
         mark(db, session, "chosen", known_first=True)
         if not claim_for(db, runtime.settings, session, wish, affordable):
+            if wish.pool is not None:
+                raise NoVacantMachine(f"No machine of {wish.pool} is vacant.", hint="Try again later.")
             best = affordable[0]
             reason = allocation.explain(best, affordable, wish, stock.weights(runtime.settings))
             move(db, session, S.QUEUED, reason=reason, pool=best.pool)
@@ -89,6 +92,9 @@ def offered(settings: Settings, person: Person, name: str) -> EnvironmentSetting
 def _must_be_allowed(
     db: Session, settings: Settings, person: Person, environment: EnvironmentSettings, another: bool
 ) -> None:
+    if person.is_service:  # it speaks for many people; the quotas of environments and groups hold it
+        quotas.must_allow(db, settings, environment, None)
+        return
     mine = db.execute(_ACTIVE, {"user": person.user_id}).all()
     running = [id_ for id_, name in mine if name == environment.name]
     if running and not another:

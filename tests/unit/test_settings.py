@@ -69,6 +69,7 @@ def test_a_good_file_is_read(config: Path) -> None:
             "[leases]\ndefault_hours = 200\n[clouds.ral]",
             ["default_hours = 200", "maximum_hours"],
         ),
+        ("[clouds.ral]", "[vmm.types]\n7 = 'q'\n[clouds.ral]", ["vmm.types.7 = 'q'", "no such pool; there are p"]),
     ],
 )
 def test_a_mistake_is_named_with_its_value_and_what_is_allowed(

@@ -83,7 +83,7 @@ class AvailabilityOut(Given):
 
 
 class SizeOut(Given):
-    """A size that can be asked for, and how many of it are free."""
+    """A size that can be asked for, and how many of it are free; `properties` are those of its machines."""
 
     cores: int
     memory_gb: float
@@ -93,6 +93,7 @@ class SizeOut(Given):
     location: str
     place: str
     vacant: int
+    properties: dict[str, str]
 
 
 class EnvironmentOut(Given):
@@ -219,6 +220,7 @@ class MachineFactsOut(Given):
     memory_gb: float
     gpus: int
     gpu_model: str
+    properties: dict[str, str]
 
 
 class UseOut(Given):
