@@ -167,7 +167,7 @@ def because(keep: int, demand: Demand) -> str:
     """Why demand sizing keeps that many: "8, because 5.2 launches an hour are expected and a build takes 11 min"."""
     hourly = demand.forecast.hourly
     expected = f"{hourly:.1f}" if hourly >= 0.05 else "hardly any"
-    facts = f"because {expected} launches an hour are expected and a build takes {_span(demand.forecast.seconds)}"
+    facts = f"because {expected} launches an hour are expected and a build takes {span(demand.forecast.seconds)}"
     if keep > math.ceil(demand.kept - 1e-9):
         return f"{keep}, the least set, though {demand.needed} would do {facts}"
     if keep > demand.needed:
@@ -177,7 +177,8 @@ def because(keep: int, demand: Demand) -> str:
     return f"{keep}, {facts}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A duration in short: "40 s", "11 min", "2.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / HOUR:.1f} h"

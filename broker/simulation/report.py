@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from broker.pools.sizing import span
 from broker.simulation.figures import Figures, PoolFigures
 from broker.simulation.plots import Axis, Line, plot, upward
 from broker.simulation.scenario import HOUR, Scenario
@@ -185,10 +186,3 @@ def percent(share: float) -> str:
     """ "1.3 %", and no more digits than one needs."""
     value = 100 * share
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 0.1 else f"{value:.2f} %"
-
-
-def span(seconds: float) -> str:
-    """A duration in short: "0 s", "40 s", "11 min", "2.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / HOUR:.1f} h"
