@@ -30,9 +30,7 @@ class Held:
     by: dict[str, int]
 
 
-def must_allow(
-    db: Session, settings: Settings, environment: EnvironmentSettings, mine: Sequence[str] | None
-) -> None:
+def must_allow(db: Session, settings: Settings, environment: EnvironmentSettings, mine: Sequence[str] | None) -> None:
     """Raise OverQuota where a person with active sessions of the environments `mine` may not have one more of this one.
 
     A program, for which `mine` is None, is held by no quota on persons.
