@@ -93,7 +93,10 @@ class PoolManager:
             set_aside, demand = extra.get(name, 0), demands.get(name)
             return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand)
 
-        lacks = {name: planned(pool, sizing.UNBOUNDED).build for name, pool in pools.items()}
+        rooms = {
+            name: stock.fitting(clouds[pool.cloud].room, settings.sizes[pool.size]) for name, pool in pools.items()
+        }
+        lacks = {name: planned(pool, rooms[name]).build for name, pool in pools.items()}
         dealt = _deal(pools, counts, lacks, free)
         for name, pool in pools.items():
             self._carry_out(pool, planned(pool, dealt[name]))

@@ -11,16 +11,17 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker import events
+from broker.clouds.adapter import Room
 from broker.database import now
 from broker.pools import takeover
 from broker.pools.allocation import Offer, Weights
 from broker.pools.fairness import Shares
 from broker.pools.forecast import Forecast
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolDemand, PoolMode
-from broker.pools.sizing import Aim, Counts, Demand, goal
+from broker.pools.sizing import UNBOUNDED, Aim, Counts, Demand, goal
 from broker.pools.standing import Standing, standings
 from broker.pools.takeover import Share
-from broker.settings import PoolSettings, Settings
+from broker.settings import PoolSettings, Settings, SizeSettings
 
 M = MachineState
 RECENT_BUILDS = 20
@@ -122,6 +123,16 @@ def free_builds(
         if standing.room.nodes is not None:
             free[name] = min(free[name], standing.room.nodes)
     return {name: max(0, number) for name, number in free.items()}
+
+
+def fitting(room: Room, size: SizeSettings) -> int:
+    """How many machines of this size the room has space for."""
+    bounds = (
+        room.nodes,
+        None if room.cores is None else room.cores // size.cores,
+        None if room.memory_gb is None else int(room.memory_gb // size.memory_gb),
+    )
+    return min((bound for bound in bounds if bound is not None), default=UNBOUNDED)
 
 
 def taken_over(

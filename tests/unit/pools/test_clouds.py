@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.clouds.adapter import Room
 from broker.pools.breaker import LONGEST_WISH, Breaker, breaker, pause
+from broker.pools.stock import fitting
 from broker.pools.takeover import Share, taken_over
+from broker.settings import SizeSettings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SMALL, LARGE, GPU = (0, 1, 2.0), (0, 8, 32.0), (1, 8, 32.0)
@@ -76,3 +79,12 @@ def test_what_a_serving_pool_lacks_is_its_own_to_build() -> None:
 
 def test_another_environment_does_not_stand_in() -> None:
     assert taken_over([share("a", away=True, missing=4), share("b", room=9, environment="science")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("room", "machines"),
+    [(Room(), 1_000_000), (Room(nodes=3), 3), (Room(3, 7, 100), 1), (Room(3, 40, 9.5), 1), (Room(3, 3, 100), 0)],
+)
+def test_no_more_machines_are_asked_for_than_the_quota_has_space_for(room: Room, machines: int) -> None:
+    """Of 4 cores and 8 GB each: cores and memory bound it, too."""
+    assert fitting(room, SizeSettings(name="s", cores=4, memory_gb=8)) == machines
