@@ -93,10 +93,11 @@ class PoolManager:
             set_aside, demand = extra.get(name, 0), demands.get(name)
             return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand)
 
-        rooms = {
-            name: stock.fitting(clouds[pool.cloud].room, settings.sizes[pool.size]) for name, pool in pools.items()
+        sizes = settings.sizes
+        lacks = {
+            name: planned(pool, stock.fitting(clouds[pool.cloud].room, sizes[pool.size])).build
+            for name, pool in pools.items()
         }
-        lacks = {name: planned(pool, rooms[name]).build for name, pool in pools.items()}
         dealt = _deal(pools, counts, lacks, free)
         for name, pool in pools.items():
             self._carry_out(pool, planned(pool, dealt[name]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.clouds.adapter import Room
 from broker.pools.breaker import LONGEST_WISH, Breaker, breaker, pause
-from broker.pools.stock import fit
+from broker.pools.stock import fitting
 from broker.pools.takeover import Share, taken_over
 from broker.settings import SizeSettings
 
@@ -87,4 +87,4 @@ def test_another_environment_does_not_stand_in() -> None:
 )
 def test_no_more_machines_are_asked_for_than_the_quota_has_space_for(room: Room, machines: int) -> None:
     """Of 4 cores and 8 GB each: cores and memory bound it, too."""
-    assert fit(room, SizeSettings(name="s", cores=4, memory_gb=8)) == machines
+    assert fitting(room, SizeSettings(name="s", cores=4, memory_gb=8)) == machines
