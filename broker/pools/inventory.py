@@ -124,8 +124,16 @@ class Inventory:
         late = f"not running {times.build_timeout:.0f} s after it was asked for"
         lost = "the cloud no longer has this machine" if node is None and machine.state != M.REQUESTED else None
         why = lost or (node.error if node and node.error else late)
+        if machine.state == M.VACANT and self._may_be_taken(machine.pool):
+            move(db, machine, M.DELETING, reason=f"its cloud took it back: {why}")
+            return
         move(db, machine, M.FAILED, reason=why, failure=why)
         settle(db, self._runtime.settings, machine.pool, why)
+
+    def _may_be_taken(self, pool: str) -> bool:
+        """Whether the pool's machines are pre-emptible: one that waited is just replaced, and nobody's failure."""
+        known = self._runtime.settings.pools.get(pool)
+        return known is not None and known.preemptible
 
     def gone(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
         """Deleted, as it should be."""

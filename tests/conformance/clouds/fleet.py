@@ -96,6 +96,12 @@ class Fleet:
             assert time.monotonic() < deadline, f"waited {timeout} s for {what}: {self.machines()} {self.clouds()}"
             self.tick()
 
+    def make_preemptible(self, pool: str) -> None:
+        """Let the cloud take the pool's machines back whenever it likes."""
+        settings = self.runtime.settings
+        new = settings.pools[pool].model_copy(update={"preemptible": True})
+        self.runtime.settings = settings.model_copy(update={"pools": {**settings.pools, pool: new}})
+
     def sign_in_anew(self, cloud: str, options: dict[str, str]) -> None:
         """Give the cloud other credentials, as settings that were read again would."""
         settings = self.runtime.settings

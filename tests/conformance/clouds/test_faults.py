@@ -194,6 +194,21 @@ def test_a_node_that_breaks_is_replaced(new_fleet: NewFleet) -> None:
 
 
 @on_ec2
+def test_a_vacant_machine_that_a_cloud_takes_back_is_just_replaced(subject: Subject, new_fleet: NewFleet) -> None:
+    """Pre-emptible ones: no failure is counted, and the pool does not wait before it builds."""
+    ships = new_fleet()
+    ships.make_preemptible("shaky")
+    ships.until(ships.is_full, "the pools to be full")
+    [taken] = [node.id for node in ships.nodes() if node.tags["beamdesk-cloud"] == "shaky"]
+    open_cloud(subject.settings).destroy(taken)
+    ships.until(lambda: not ships.is_full(), "it to be missed")
+    ships.until(ships.is_full, "another one to be built")
+    assert ships.pools()["shaky"].failures == 0
+    assert ships.machines()[M.FAILED] == 0
+    ships.must_be_sound()
+
+
+@on_ec2
 def test_a_node_of_ours_that_nobody_claims_goes_and_others_nodes_stay(subject: Subject, new_fleet: NewFleet) -> None:
     ships = new_fleet()
     cloud = open_cloud(subject.settings.model_copy(update={"name": "shaky"}))
