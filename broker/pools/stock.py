@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Table, bindparam, case, func, select, update
@@ -184,7 +185,17 @@ def offers(db: Session, settings: Settings, environment: str | None = None) -> l
     pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
     names = [pool.name for pool in pools]
     held, wishes, clouds = counts(db, names), wishes_of_administrators(db, names), standings(db, settings)
-    return [_offer(settings, pool, held[pool.name], wishes.get(pool.name), clouds[pool.cloud]) for pool in pools]
+    expected = _expected(db, pools)
+    made = (_offer(settings, pool, held[pool.name], wishes.get(pool.name), clouds[pool.cloud]) for pool in pools)
+    return [replace(offer, demand=expected[offer.pool]) if offer.pool in expected else offer for offer in made]
+
+
+def _expected(db: Session, pools: Iterable[PoolSettings]) -> dict[str, float]:
+    """The launches that are expected until a pool is refilled, of those sized by demand."""
+    by_demand = [pool.name for pool in pools if pool.sizing == "demand"]
+    if not by_demand:
+        return {}
+    return dict(db.execute(select(PoolDemand.pool, PoolDemand.launches).where(PoolDemand.pool.in_(by_demand))).all())
 
 
 def _offer(
