@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from broker.database import now
+from broker.pools import stock
 from broker.pools.models import PoolDemand
 from broker.runtime import Runtime
 from tests.integration.web.conftest import AppWith, OpenAs
@@ -36,3 +37,15 @@ def test_the_dashboard_says_why_demand_keeps_so_many(runtime: Runtime, app_with:
     shown = next(pool for pool in found if pool["name"] == "light-ral")
     assert (shown["goal"], shown["target"], shown["sizing"]) == (8, 2, "demand")
     assert round(shown["launches_hourly"], 1) == 5.2
+
+
+def test_vacancies_are_weighed_against_the_launches_that_are_expected(runtime: Runtime) -> None:
+    """Of a pool that is sized by demand; of others nothing is known."""
+    pools = dict(runtime.settings.pools)
+    pools["light-ral"] = pools["light-ral"].model_copy(update={"sizing": "demand"})
+    with runtime.database.transaction() as db:
+        for name in ("light-ral", "light-dl"):
+            db.add(PoolDemand(pool=name, at=now(), launches=3.5, shape=4.0, seconds=600, needed=8, kept=8.0))
+    with runtime.database.reading() as db:
+        offers = stock.offers(db, runtime.settings.model_copy(update={"pools": pools}), "light")
+    assert {offer.pool: offer.demand for offer in offers} == {"light-ral": 3.5, "light-dl": 0.0}
