@@ -34,7 +34,6 @@ class Subject:
     size: str
     cores: int
     gpu_size: str  # one with one GPU, where it has such
-    saves_images: bool = False  # Nova's fake hypervisor uploads none: test_openstack.py does it in its stead
     unknown: str = "00000000-0000-0000-0000-000000000000"  # a node's id that it never gave
     wire: Any = None  # what the other end keeps, where it is in this process
 
@@ -58,7 +57,7 @@ def local(folder: Path) -> Iterator[Subject]:
             options={"socket": str(daemon.socket)},
         )
         nobody = settings.model_copy(update={"name": "nobody", "options": {"socket": str(folder / "nobody.sock")}})
-        yield Subject(settings, nobody, size="small", cores=1, gpu_size="with-gpu", saves_images=True)
+        yield Subject(settings, nobody, size="small", cores=1, gpu_size="with-gpu")
 
 
 @contextmanager
@@ -108,7 +107,7 @@ def amazon(folder: Path) -> Iterator[Subject]:
         )
         nobody = {**options, "endpoint": f"http://127.0.0.1:{free_port('127.0.0.1')}"}
         wrong = settings.model_copy(update={"name": "wrong", "options": nobody})
-        yield Subject(settings, wrong, size="t3.micro", cores=2, gpu_size="g4dn.xlarge", unknown="i-0123456789abcdef0", saves_images=True)
+        yield Subject(settings, wrong, size="t3.micro", cores=2, gpu_size="g4dn.xlarge", unknown="i-0123456789abcdef0")
 
 
 @contextmanager
