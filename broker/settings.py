@@ -207,8 +207,8 @@ class EnvironmentSettings(_Section):
 
 class PoolSettings(_Section):
     """Machines of one environment (or base) and size in one cloud: `target` vacant ones kept, `limit` in all. `groups`
-    are those that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones may
-    be taken away by their cloud.
+    are those that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones
+    may be taken away by their cloud.
 
     With `sizing = "demand"` as many are kept vacant as expected launches and measured build times ask for, so that a
     launch has to wait with at most `wait_chance`: at least `target`, at most `most_vacant`, and no machine that costs
@@ -391,7 +391,6 @@ class Settings(BaseSettings):
             self.pools.get(pool),
         )
         return {key: value for part in parts if part is not None for key, value in part.properties.items()}
-
 
     def roles_of(self, name: str) -> tuple[str, ...]:
         """All roles of an environment, its base's first; or of a base."""

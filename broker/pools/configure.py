@@ -22,7 +22,9 @@ def configure(runtime: Runtime, machine: Machine) -> None:
     """
     settings, where = runtime.settings, target(machine)
     kind = (machine.environment, machine.cloud, machine.size, machine.pool)
-    if machine.image is not None and identity.made_of(settings.state_dir, where) == images.made_of_today(settings, *kind):
+    if machine.image is not None and identity.made_of(settings.state_dir, where) == images.made_of_today(
+        settings, *kind
+    ):
         identity.give(settings.state_dir, where)
     else:
         run_roles(settings, where, *kind)
