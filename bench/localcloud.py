@@ -14,12 +14,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from libcloud.compute.base import Node
 from libcloud.compute.providers import get_driver
+from libcloud.compute.types import NodeState
 
 from agents.localcloud import cgroups
 from bench.rows import Row, percentile, write
 from broker.clouds import local
-from broker.configuration import playbook, ssh
+from broker.configuration import identity, playbook, ssh
 from broker.database import Database
 from broker.pools.models import Machine as Record
 from broker.pools.probe import probe
@@ -86,10 +88,11 @@ class Bench:
         self.driver: Any = get_driver(local.PROVIDER)(socket=str(daemon.socket))
         self.runtime = Runtime(Settings(state_dir=daemon.secrets), Database(f"sqlite:///{daemon.folder}/none.sqlite3"))
 
-    def create(self) -> Any:
+    def create(self, image: Any = None) -> Any:
         """A bare machine that answers."""
         driver = self.driver
-        node = driver.create_node("m", driver.list_sizes()[0], driver.list_images()[0], ex_ssh_ca=self.daemon.authority)
+        image = image or driver.list_images()[0]
+        node = driver.create_node("m", driver.list_sizes()[0], image, ex_ssh_ca=self.daemon.authority)
         banner(node.private_ips[0], 22)
         return node
 
@@ -98,11 +101,32 @@ class Bench:
         self.driver.destroy_node(node)
         until(lambda: self.daemon.state_of(node.id) == "terminated", "the machine to go", every=0.002)
 
-    def vacant(self, role: str, folder: Path) -> Machine:
-        """A machine that is configured and probed, as a pool's are."""
+    def configured(self, role: str, folder: Path) -> Machine:
+        """A machine that all roles were run on."""
         node = self.create()
         machine = Machine(self.daemon, self.daemon.running({"id": node.id})[0])
         playbook.configure(self.daemon.secrets, machine.target, roles=[role], variables={}, folder=folder, timeout=120)
+        return machine
+
+    def bake(self, role: str, folder: Path) -> Any:
+        """An image of the environment."""
+        machine = self.configured(role, folder)
+        identity.take(self.daemon.secrets, machine.target, "of the benchmark")
+        image = self.driver.create_image(Node(machine.id, "", NodeState.RUNNING, [], [], self.driver), f"bench-{role}")
+        ssh.close_all(self.daemon.secrets)
+        self.daemon.destroy(machine.node)
+        return image
+
+    def of_image(self, image: Any) -> Machine:
+        """A machine of the image, with an identity of its own."""
+        node = self.create(image)
+        machine = Machine(self.daemon, self.daemon.running({"id": node.id})[0])
+        assert identity.made_of(self.daemon.secrets, machine.target) == "of the benchmark"
+        identity.give(self.daemon.secrets, machine.target)
+        return machine
+
+    def probed(self, machine: Machine, role: str) -> Machine:
+        """The machine, when it showed its desktop, as a pool's do."""
         record = Record(id=1, environment=role, address=machine.address, host_key=machine.node["host_key"])
         probe(self.runtime, record)
         return machine
@@ -140,7 +164,7 @@ def vacant(bench: Bench, role: str, folder: Path) -> list[Row]:
     seconds, memory = [], []
     for _ in range(VACANT):
         made: list[Machine] = []
-        seconds.append(took(lambda made=made: made.append(bench.vacant(role, folder))))
+        seconds.append(took(lambda made=made: made.append(bench.probed(bench.configured(role, folder), role))))
         until(lambda made=made: made[0].fails("pgrep -u beamdesk-probe"), "the probe to end")
         ssh.close_all(bench.daemon.secrets)
         memory.append(bench.memory(made[0]))
@@ -152,6 +176,20 @@ def vacant(bench: Bench, role: str, folder: Path) -> list[Row]:
         Row(f"localcloud {role} idle PSS", percentile(pss, 0.5), "MB", note="of all processes of a vacant machine"),
         Row(f"localcloud {role} idle cgroup", percentile(charged, 0.5), "MB", note="files and caches too"),
     ]
+
+
+def baked(bench: Bench, role: str, folder: Path) -> list[Row]:
+    """Machines of the environment's image beside those that run its roles: from create_node to probed."""
+    image, full, quick = bench.bake(role, folder), [], []
+    for _ in range(VACANT):
+        made: list[Machine] = []
+        full.append(took(lambda made=made: made.append(bench.probed(bench.configured(role, folder), role))))
+        quick.append(took(lambda made=made: made.append(bench.probed(bench.of_image(image), role))))
+        ssh.close_all(bench.daemon.secrets)
+        bench.daemon.destroy(*(machine.node for machine in made))
+    value, peer = percentile(quick, 0.5), percentile(full, 0.5)
+    note = f"create_node to configured and probed, {VACANT} of each in turn"
+    return [Row(f"localcloud {role} baked p50", value, "s", "all roles", peer, value / peer, note=note)]
 
 
 def main() -> None:
@@ -169,3 +207,4 @@ def main() -> None:
             write(bare(bench, folder))
             for role in ("light", "science"):
                 write(vacant(bench, role, folder))
+                write(baked(bench, role, folder))

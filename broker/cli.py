@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from broker.errors import BrokerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.clouds.check import Finding
     from broker.runtime import Runtime
 
 
@@ -131,8 +134,54 @@ def cloud_check(name: str, build: bool) -> None:
     if name not in found.clouds:
         there = ", ".join(found.clouds) or "none"
         raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
+    _show(check(found, name, ca.ensure_keys(found.secrets_dir).user_ca_public, build=build))
+
+
+@main.group()
+def image() -> None:
+    """Bake environments' images, so that their machines are configured in a moment."""
+
+
+@image.command("build")
+@click.argument("environment")
+@click.argument("cloud")
+def image_build(environment: str, cloud: str) -> None:
+    """Bake the image of ENVIRONMENT in CLOUD; its pools then try it on one machine first."""
+    from broker.pools.bake import bake
+
+    _show(bake(_runtime(), environment, cloud))
+
+
+@image.command("list")
+def image_list() -> None:
+    """Show the images, how far each has come into use, and which are behind their roles."""
+    from broker.pools import images
+
+    runtime = _runtime()
+    with runtime.database.reading() as db:
+        found = images.listed(db)
+    for one in found:
+        behind = "behind its roles" if images.behind(runtime.settings, one) else ""
+        about = "; ".join(filter(None, (behind, one.failure)))
+        place = f"{one.environment} in {one.cloud}"
+        click.echo(f"{one.id:4}  {place:32} revision {one.revision:<4} {one.state:9} {one.made_at:%Y-%m-%d}  {about}")
+    if not found:
+        click.echo("There are no images: `beamdesk image build ENVIRONMENT CLOUD` bakes one.")
+
+
+@image.command("remove")
+@click.argument("number", type=int)
+def image_remove(number: int) -> None:
+    """Take the image NUMBER out of use, and remove it from its cloud."""
+    from broker.pools.bake import remove
+
+    click.echo(f"{remove(_runtime(), number)} is removed.")
+
+
+def _show(findings: Iterable[Finding]) -> NoReturn:
+    """Print the findings as they come; the end says whether all were good."""
     good = True
-    for finding in check(found, name, ca.ensure_keys(found.secrets_dir).user_ca_public, build=build):
+    for finding in findings:
         good = good and finding.good
         click.echo(f"{'good ' if finding.good else 'WRONG'}  {finding.step:8} {finding.said}")
         if finding.hint:

@@ -171,9 +171,19 @@ class SizeSettings(_Section):
         return self.ids.get(cloud, self.name)
 
 
+class SharedBaseSettings(_Section):
+    """What several environments have in common. Pools of it keep machines that become any of theirs when one is short;
+    users never see it. Its `roles` bring a desktop, as an environment's do: it is probed, too."""
+
+    name: Name
+    title: str
+    roles: tuple[Name, ...]
+
+
 class EnvironmentSettings(_Section):
     """What a user picks. `sessions` and `sessions_per_user` limit how many run or wait at a time. Its own hours and
-    minutes go before those of [leases]; `idle_hours = 0` is never."""
+    minutes go before those of [leases]; `idle_hours = 0` is never. With `base` its own `roles` are those that it has
+    beyond that base's."""
 
     name: Name
     title: str
@@ -187,6 +197,8 @@ class EnvironmentSettings(_Section):
     idle_hours: float | None = Field(None, ge=0, le=24 * 366)
     idle_warn_minutes: float | None = Field(None, ge=1, le=24 * 60)
     properties: dict[str, str] = {}
+    check: Name | None = None  # a role that fails where a configured machine is not as it should be
+    base: Name | None = None
 
     def open_to(self, groups: frozenset[str]) -> bool:
         """Whether somebody with these groups may launch it; no groups named means everybody."""
@@ -194,9 +206,9 @@ class EnvironmentSettings(_Section):
 
 
 class PoolSettings(_Section):
-    """Machines of one environment and size in one cloud: `target` vacant ones kept, `limit` in all. `groups` are those
-    that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones may be taken
-    away by their cloud.
+    """Machines of one environment (or base) and size in one cloud: `target` vacant ones kept, `limit` in all. `groups`
+    are those that it is open to, none for all; `cost` is of a machine's hour, in a unit of yours; `preemptible` ones
+    may be taken away by their cloud.
 
     With `sizing = "demand"` as many are kept vacant as expected launches and measured build times ask for, so that a
     launch has to wait with at most `wait_chance`: at least `target`, at most `most_vacant`, and no machine that costs
@@ -273,6 +285,7 @@ class Settings(BaseSettings):
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}
     sizes: dict[Name, SizeSettings] = {}
+    bases: dict[Name, SharedBaseSettings] = {}
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
@@ -282,7 +295,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _names_from_keys(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for table in ("clouds", "sizes", "environments", "pools", "accounts"):
+        for table in ("clouds", "sizes", "bases", "environments", "pools", "accounts"):
             entries = values.get(table)
             if isinstance(entries, dict):
                 values[table] = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries.items()}
@@ -294,7 +307,7 @@ class Settings(BaseSettings):
             f"pools.{pool.name}.{key} = {getattr(pool, key)!r}: no such {key}; there are {_listed(known)}"
             for pool in self.pools.values()
             for key, known in (
-                ("environment", self.environments),
+                ("environment", {**self.environments, **self.bases}),
                 ("size", self.sizes),
                 ("cloud", self.clouds),
             )
@@ -310,6 +323,12 @@ class Settings(BaseSettings):
             for number, pool in self.vmm.types.items()
             if pool not in self.pools
         ]
+        wrong += [
+            f"environments.{e.name}.base = {e.base!r}: no such base; there are {_listed(self.bases)}"
+            for e in self.environments.values()
+            if e.base is not None and e.base not in self.bases
+        ]
+        wrong += [f"bases.{name}: an environment has this name" for name in self.bases if name in self.environments]
         if urlsplit(self.gateway.public_url).hostname != urlsplit(self.web.public_url).hostname:
             wrong.append(f"gateway.public_url = {self.gateway.public_url!r}: must be on the host of web.public_url")
         if self.leases.default_hours > self.leases.maximum_hours:
@@ -372,6 +391,17 @@ class Settings(BaseSettings):
             self.pools.get(pool),
         )
         return {key: value for part in parts if part is not None for key, value in part.properties.items()}
+
+    def roles_of(self, name: str) -> tuple[str, ...]:
+        """All roles of an environment, its base's first; or of a base."""
+        if name in self.bases:
+            return self.bases[name].roles
+        environment = self.environments[name]
+        return (*(self.bases[environment.base].roles if environment.base else ()), *environment.roles)
+
+    def title_of(self, name: str) -> str:
+        """What an environment, or a base, is called."""
+        return self.bases[name].title if name in self.bases else self.environments[name].title
 
     @property
     def database_url(self) -> str:

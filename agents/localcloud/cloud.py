@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.localcloud import cgroups, machine
-from agents.localcloud.config import CloudError, Config
-from agents.localcloud.wishes import check_node, check_path, check_tags, check_volume
+from agents.localcloud.config import CloudError, Config, listed
+from agents.localcloud.images import Images
+from agents.localcloud.wishes import check_image, check_node, check_path, check_tags, check_volume
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Cloud:
         self._work: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._nodes: dict[str, dict[str, Any]] = {}
         (state / "volumes").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._images = Images(state / "images")
         machine.make_bridge(self.bridge, config.subnet)
         machine.make_records(state / "nodes")
         for path in (state / "nodes").iterdir():
@@ -99,8 +101,8 @@ class Cloud:
 
     def create(self, wish: dict[str, Any]) -> dict[str, Any]:
         """Begin a node; the same `request_id` again is the same node."""
-        check_node(self.config, wish)
         with self._lock:
+            check_node(self.config, {**self.config.images, **self._images.all()}, wish)
             same = [n for n in self._nodes.values() if wish.get("request_id") and n["request"] == wish["request_id"]]
             if same:
                 return _shown(same[0])
@@ -137,8 +139,9 @@ class Cloud:
         machine.clear(folder, self.family, self.bridge)  # an earlier daemon may have begun
         private, public = machine.new_host_key(folder)
         size = self.config.sizes[node["size"]]
-        spec = {**node, "host_private_key": private, "host_key": public}
-        (folder / "spec.json").write_text(json.dumps({**spec, "disk_mb": size.disk_mb, "memory_mb": size.memory_mb}))
+        layer = None if node["image"] in self.config.images else str(self._images.path(node["image"]))
+        spec = {**node, "host_private_key": private, "host_key": public, "layer": layer}
+        (folder / "spec.json").write_text(json.dumps({**spec, "memory_mb": size.memory_mb}))
         pid = machine.start(folder, self.family, self.bridge, self.config.subnet, node["address"], size)
         born = machine.birth(pid) or 0
         machine.wait_for_sshd(node["address"], folder, pid, born)
@@ -167,6 +170,37 @@ class Cloud:
             node = self._find(id_)
             self._write(node, tags=tags)
             return _shown(node)
+
+    def images(self) -> list[dict[str, Any]]:
+        """The configured images, and those that were saved."""
+        return [*listed(self.config.images), *self._images.all().values()]
+
+    def save_image(self, wish: dict[str, Any]) -> dict[str, Any]:
+        """Keep what the node wrote over its base image; it stands still for some tenths of a second."""
+        name, id_ = check_image(wish), str(wish.get("node"))
+        with self._lock:
+            node = self._find(id_)
+            work = self._work[id_]
+        with work:
+            with self._lock:
+                self._look_at(node)
+                if node["state"] != "running":
+                    raise CloudError(409, "not-running", f"node {id_} is {node['state']}")
+                if node["image"] not in self.config.images:
+                    raise CloudError(409, "layered", f"node {id_} was made from a saved image; build it from another")
+            record = {"name": name, "base": node["image"], "tags": wish["tags"]}
+            return self._images.save(self.state / "nodes" / id_, node["pid"], record)
+
+    def drop_image(self, id_: str) -> None:
+        """Delete the saved image, unless a node stands on it."""
+        with self._lock:
+            if id_ not in self._images.all():
+                raise CloudError(404, "no-image", f"there is no saved image {id_}")
+            users = [n["id"] for n in self._nodes.values() if n["image"] == id_ and n["state"] != "terminated"]
+            if users:
+                raise CloudError(409, "in-use", f"image {id_} is in use by {', '.join(users)}")
+            gone = self._images.drop(id_)
+        shutil.rmtree(gone)
 
     def volumes(self) -> list[dict[str, Any]]:
         """All volumes."""
@@ -252,7 +286,7 @@ def names(state: Path) -> tuple[str, str]:
 
 
 def purge(state: Path) -> None:
-    """Remove every machine that any daemon of this state directory ever made; volumes stay."""
+    """Remove every machine that any daemon of this state directory ever made; volumes and images stay."""
     family, bridge = names(state)
     records = state / "nodes"
     for folder in list(records.iterdir()) if records.is_dir() else []:

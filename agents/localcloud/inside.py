@@ -60,10 +60,13 @@ Subsystem sftp internal-sftp
 def main(folder: Path) -> None:
     """Become the machine that `folder`/spec.json describes."""
     spec = json.loads((folder / "spec.json").read_text())
-    root = _root(folder, spec["disk_mb"])
-    _etc(root / "etc", spec)
+    image = Path(spec["layer"]) if spec["layer"] else None
+    root = _root(folder, image)
+    _etc(root / "etc", spec, image)
     _fresh_folders(root)
     _var(root / "var")
+    if image:
+        subprocess.run(["cp", "-a", *(image / tree for tree in ("opt", "srv", "var")), root], check=True)
     _dev(root / "dev", spec["memory_mb"])
     _mount(folder / "home", root / "home", "rbind")
     _proc(root / "proc")
@@ -97,18 +100,17 @@ def _show(source: Path, target: Path, options: str) -> None:
     _mount("none", target, f"remount,bind,{options}")
 
 
-def _root(folder: Path, disk_mb: int) -> Path:
-    """A tmpfs for all that the machine writes, and on it a root with an overlay of /usr."""
+def _root(folder: Path, image: Path | None) -> Path:
+    """On the disk that the host made, a root with an overlay of /usr, with the image's layer in between."""
     disk = folder / "disk"
-    disk.mkdir(exist_ok=True)
-    _mount("beamdesk", disk, f"size={disk_mb}m,mode=755", "tmpfs")
     root = disk / "root"
     root.mkdir()
     _mount(root, root, "bind")
     layers = [disk / "usr-upper", disk / "usr-work", root / "usr"]
     for layer in layers:
         layer.mkdir()
-    _mount("overlay", layers[2], f"lowerdir=/usr,upperdir={layers[0]},workdir={layers[1]}", "overlay")
+    lower = "/usr" if image is None else str(image / "usr").replace(":", r"\:") + ":/usr"
+    _mount("overlay", layers[2], f"lowerdir={lower},upperdir={layers[0]},workdir={layers[1]}", "overlay")
     for link in Path("/").iterdir():  # bin, sbin, lib…: links into /usr on every current Debian and Ubuntu
         if link.is_symlink() and os.readlink(link).startswith("usr/"):
             (root / link.name).symlink_to(os.readlink(link))
@@ -117,12 +119,17 @@ def _root(folder: Path, disk_mb: int) -> Path:
     return root
 
 
-def _etc(etc: Path, spec: dict[str, Any]) -> None:
-    """A copy of what every account of the host may read, with the host's people, names and keys replaced.
+def _etc(etc: Path, spec: dict[str, Any], image: Path | None) -> None:
+    """A copy of what every account of the host may read, with the host's people, names and keys replaced; or a copy of
+    the image's, with its names and keys replaced.
 
     It is no overlay: what the host writes into its own /etc later would show through, its next shadow file too.
     """
-    _copy_public(Path("/etc"), etc)
+    if image:
+        subprocess.run(["cp", "-a", image / "etc", etc], check=True)
+    else:
+        _copy_public(Path("/etc"), etc)
+        shutil.rmtree(etc / "ssh")
     people = {line.split(":")[0] for line in (etc / "passwd").read_text().splitlines() if _is_human(line)}
     for name in ("passwd", "group"):
         lines = (etc / name).read_text().splitlines()
@@ -171,9 +178,8 @@ def _is_human(line: str) -> bool:
 
 def _ssh(folder: Path, spec: dict[str, Any]) -> None:
     """The machine's own host key, and logins only by certificates of the broker's authority."""
-    shutil.rmtree(folder)
-    folder.mkdir(mode=0o755)
-    (folder / "sshd_config.d").mkdir()
+    folder.mkdir(mode=0o755, exist_ok=True)
+    (folder / "sshd_config.d").mkdir(exist_ok=True)
     _write(folder / "ssh_host_ed25519_key", spec["host_private_key"], 0o600)
     _write(folder / "ssh_host_ed25519_key.pub", spec["host_key"] + "\n")
     _write(folder / "cloud_ca.pub", spec["ssh_ca"] + "\n")

@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agents.localcloud import cgroups
@@ -76,6 +76,9 @@ def start(folder: Path, family: str, bridge: str, subnet: ipaddress.IPv4Network,
         run("mount", "-t", "tmpfs", "-o", "mode=755,size=16m,nosuid,nodev", "beamdesk-home", home)
         run("mount", "--make-private", home)
         run("mount", "--make-shared", home)
+    disk = folder / "disk"  # all that the machine writes; the host's mount, so that an image can be made of it
+    disk.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", f"size={size.disk_mb}m,mode=755", "beamdesk", disk)
     made = cgroups.limit(family, folder.name, size.cores, size.memory_mb)
     enter = 'for g in $GROUPS_OF_NODE; do echo $$ > "$g/cgroup.procs"; done; unset GROUPS_OF_NODE; exec "$@"'
     spaces = ["unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--kill-child", "--propagation", "slave"]
@@ -199,6 +202,30 @@ def kill(pid: int, born: int) -> None:
         if time.monotonic() > deadline:
             raise CloudError(500, "kill", f"process {pid} does not end")
         time.sleep(0.005)
+
+
+@contextmanager
+def standing_still(init: int) -> Iterator[None]:
+    """Stop every process of the machine while the block runs."""
+    space = os.readlink(f"/proc/{init}/ns/pid")
+    stopped = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _space(pid) == space]
+    try:
+        _signal(stopped, signal.SIGSTOP)
+        yield
+    finally:
+        _signal(stopped, signal.SIGCONT)
+
+
+def _space(pid: int) -> str | None:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    return None
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def starters(folder: Path) -> list[int]:

@@ -26,7 +26,9 @@ Answer = tuple[int, Any]
 ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", r"/v1", lambda c, _: (200, {"name": c.config.name, "version": 1, "cgroup": cgroups.version()})),
     ("GET", r"/v1/sizes", lambda c, _: (200, listed(c.config.sizes))),
-    ("GET", r"/v1/images", lambda c, _: (200, listed(c.config.images))),
+    ("GET", r"/v1/images", lambda c, _: (200, c.images())),
+    ("POST", r"/v1/images", lambda c, body: (201, c.save_image(body))),
+    ("DELETE", r"/v1/images/([\w.-]+)", lambda c, _, id_: (204, c.drop_image(id_))),
     ("GET", r"/v1/locations", lambda c, _: (200, listed(c.config.locations))),
     ("GET", r"/v1/nodes", lambda c, _: (200, c.nodes())),
     ("POST", r"/v1/nodes", lambda c, body: (202, c.create(body))),

@@ -12,9 +12,9 @@ HOME = re.compile(r"/home/[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
 OWNERS = range(1000, 2**32 - 1)
 
 
-def check_node(config: Config, wish: dict[str, Any]) -> None:
+def check_node(config: Config, images: dict[str, Any], wish: dict[str, Any]) -> None:
     """A node that this cloud can make, or CloudError."""
-    for key, known in (("size", config.sizes), ("image", config.images), ("location", config.locations)):
+    for key, known in (("size", config.sizes), ("image", images), ("location", config.locations)):
         value = wish.get(key)
         if not isinstance(value, str) or value not in known:
             raise CloudError(400, f"no-{key}", f"no such {key}: {value!r}; there are {', '.join(known)}")
@@ -37,6 +37,14 @@ def check_tags(tags: Any) -> None:
     """Texts by name, or CloudError."""
     if not isinstance(tags, dict) or not all(isinstance(x, str) and len(x) <= 255 for kv in tags.items() for x in kv):
         raise CloudError(400, "bad-tags", "tags must be texts by name, of at most 255 characters each")
+
+
+def check_image(wish: dict[str, Any]) -> str:
+    """The new image's name, or CloudError."""
+    if not _matches(NAME, wish.get("name")):
+        raise CloudError(400, "bad-name", f"name = {wish.get('name')!r}: must be letters, digits, . _ - (at most 63)")
+    check_tags(wish.get("tags"))
+    return str(wish["name"])
 
 
 def check_volume(wish: dict[str, Any]) -> tuple[str, int]:

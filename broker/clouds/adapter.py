@@ -100,6 +100,12 @@ class Cloud(Protocol):
     def images(self) -> Sequence[CloudImage]:
         """What a node may run."""
 
+    def save_image(self, node_id: str, name: str, tags: Mapping[str, str]) -> CloudImage:
+        """Make an image of the running node's disk; back when it can be used, which may take minutes."""
+
+    def delete_image(self, image_id: str) -> None:
+        """Remove an image that was saved; one that is gone already is no error."""
+
     def room(self) -> Room:
         """What is left of our quota."""
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from broker.clouds.adapter import DEPLOYMENT, BuildSpec, Cloud, open_cloud
+from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.lone import LoneMachine
 from broker.errors import BrokerError, CloudFault
 from broker.settings import Settings, SizeSettings
-
-EVERY = 0.5  # seconds between looks at the machine
-GOES_WITHIN = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -28,20 +25,21 @@ class Finding:
 def check(settings: Settings, name: str, ssh_ca: str, *, build: bool = True) -> Iterator[Finding]:
     """The findings, one after the other as they are made; what is built for them is removed in any case."""
     checker = _Checker(settings, name, ssh_ca)
-    signed_in = _find("sign in", checker.sign_in)
+    signed_in = find("sign in", checker.sign_in)
     yield signed_in
     if not signed_in.good:
         return
     good = True
     for step, look in (("image", checker.image), ("sizes", checker.sizes), ("quota", checker.quota)):
-        finding = _find(step, look)
+        finding = find(step, look)
         good = good and finding.good
         yield finding
     if build and good:
         yield from checker.prove()
 
 
-def _find(step: str, look: Callable[[], str]) -> Finding:
+def find(step: str, look: Callable[[], str]) -> Finding:
+    """What `look` says, or the BrokerError that ends it."""
     try:
         return Finding(step, True, look())
     except BrokerError as error:
@@ -52,12 +50,11 @@ class _Checker:
     """One cloud; each look says what it saw, or raises what is wrong."""
 
     cloud: Cloud
+    machine: LoneMachine
 
     def __init__(self, settings: Settings, name: str, ssh_ca: str) -> None:
         self.settings, self.name, self.ssh_ca = settings, name, ssh_ca
         self.place = settings.clouds[name]
-        # A deployment's name of its own, so that no manager takes the machine for one of the pools'.
-        self.deployment = f"{settings.deployment}-check-{secrets.token_hex(3)}"
 
     def sign_in(self) -> str:
         """Open the cloud and ask it something."""
@@ -114,53 +111,30 @@ class _Checker:
 
     def prove(self) -> Iterator[Finding]:
         """Build the smallest machine, look at it, and remove it."""
+        self.machine = LoneMachine(self.cloud, self.settings.deployment, "check")
         try:
-            begun = _find("build", self._begin)
+            begun = find("build", self._begin)
             yield begun
             if begun.good:
-                yield _find("network", self._runs)
-                yield _find("tags", self._tagged)
+                yield find("network", self._runs)
+                yield find("tags", self._tagged)
         finally:
-            removed = _find("remove", self._removed)
+            removed = find("remove", self.machine.remove)
         yield removed
 
     def _begin(self) -> str:
-        size, name = self.wanted()[0].id_in(self.name), f"{self.deployment}-1"
-        self.cloud.build(BuildSpec(name, size, self.place.image, {DEPLOYMENT: self.deployment}, self.ssh_ca, name))
-        return f"{size} as {name}"
+        size = self.wanted()[0].id_in(self.name)
+        self.machine.begin(size, self.place.image, self.ssh_ca)
+        return f"{size} as {self.machine.name}"
 
     def _runs(self) -> str:
         began = time.monotonic()
-        while time.monotonic() - began < self.settings.times.build_timeout:
-            node = next(iter(self.cloud.list_ours(self.deployment)), None)
-            if node is not None and node.state == "failed":
-                raise CloudFault(f"The machine failed: {node.error}.", hint="The cloud's own log says more.")
-            if node is not None and node.state == "running" and node.address:
-                key = self.cloud.vouch(node)
-                known = "its host key is known" if key else "its host key is not known yet"
-                return f"{node.address} after {time.monotonic() - began:.1f} s; {known}"
-            time.sleep(EVERY)
-        raise CloudFault(
-            f"The machine has no address after {self.settings.times.build_timeout:.0f} s.",
-            hint="Look at the network that the settings name, and at times.build_timeout.",
-        )
+        node = self.machine.running(self.settings.times.build_timeout)
+        known = "its host key is known" if self.cloud.vouch(node) else "its host key is not known yet"
+        return f"{node.address} after {time.monotonic() - began:.1f} s; {known}"
 
     def _tagged(self) -> str:
-        found = self.cloud.list_ours(self.deployment)
-        if not found:
+        found = self.machine.find()
+        if found is None:
             raise CloudFault("The machine's tags did not come back.", hint="May this account write and read tags?")
-        return ", ".join(f"{key}={value}" for key, value in sorted(found[0].tags.items()))
-
-    def _removed(self) -> str:
-        deadline = time.monotonic() + GOES_WITHIN
-        while left := [node for node in self.cloud.list_ours(self.deployment) if node.state != "gone"]:
-            if time.monotonic() > deadline:
-                raise CloudFault(
-                    f"{left[0].name} ({left[0].id}) is still {left[0].state}.",
-                    hint="Remove it by the cloud's own tools.",
-                )
-            for node in left:
-                if node.state != "deleting":
-                    self.cloud.destroy(node.id)
-            time.sleep(EVERY)
-        return "nothing is left"
+        return ", ".join(f"{key}={value}" for key, value in sorted(found.tags.items()))

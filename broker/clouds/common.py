@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from typing import Any, ClassVar, TypeVar
 
 import requests
-from libcloud.compute.base import Node
+from libcloud.compute.base import Node, NodeImage
 from libcloud.compute.types import InvalidCredsError, NodeState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,6 +46,7 @@ PHASES: dict[Any, NodePhase] = {
     NodeState.TERMINATED: "gone",
     NodeState.ERROR: "failed",
 }
+SAVED_WITHIN, LOOK_EVERY = 3600.0, 1.0  # seconds that an image may take, and between two looks at it
 
 
 class Options(BaseModel):
@@ -164,6 +166,36 @@ class LibcloudCloud(ABC):
         """What a node may run."""
         with self.asking("listing images"):
             return [CloudImage(image.id, image.name) for image in self.driver.list_images()]
+
+    def save_image(self, node_id: str, name: str, tags: Mapping[str, str]) -> CloudImage:
+        """Make an image of the node's disk, and wait until it can be used."""
+        with self.asking(f"saving {name}"):
+            image = self.keep_image(self.named(node_id), name, tags)
+        return CloudImage(image.id, image.name)
+
+    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """Make the image; back when it can be used."""
+        raise CloudRefused(f"{self.settings.title} saves no images.", hint="Bake its image by the cloud's own tools.")
+
+    def wait_for_image(self, name: str, ready: Callable[[], bool]) -> None:
+        """Until the image is ready; CloudFault where that takes too long."""
+        deadline = time.monotonic() + SAVED_WITHIN
+        while not ready():
+            if time.monotonic() > deadline:
+                raise CloudFault(
+                    f"{self.settings.title} did not finish image {name} within {SAVED_WITHIN:.0f} s.",
+                    hint="Look at it, and remove it, by the cloud's own tools.",
+                )
+            time.sleep(LOOK_EVERY)
+
+    def delete_image(self, image_id: str) -> None:
+        """Remove the image."""
+        with self.asking(f"removing image {image_id}"):
+            try:
+                self.driver.delete_image(NodeImage(image_id, "", self.driver))
+            except Exception as error:
+                if not self.is_unknown(error):
+                    raise
 
     def room(self) -> Room:
         """What is left of our quota: this cloud does not say."""

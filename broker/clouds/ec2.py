@@ -6,12 +6,12 @@ Proved against Moto's EC2 server (docs/clouds.md).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from libcloud.compute.base import Node, NodeSize
+from libcloud.compute.base import Node, NodeImage, NodeSize, VolumeSnapshot
 from libcloud.compute.constants.ec2_instance_types import INSTANCE_TYPES
 from libcloud.compute.drivers.ec2 import EC2NetworkSubnet
 from libcloud.compute.providers import get_driver
@@ -20,7 +20,7 @@ from libcloud.compute.types import NodeState, Provider
 from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase
 from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
-from broker.errors import CloudRefused
+from broker.errors import CloudFault, CloudRefused
 from broker.settings import CloudSettings
 
 GPUS = {
@@ -111,6 +111,29 @@ class Ec2Cloud(LibcloudCloud):
         with self.asking(f"reading the console of {node.name}"):
             answer = self.driver.ex_get_console_output(self.named(node.id))
         return host_key(answer["output"] or "")
+
+    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """An AMI of the node, which is rebooted for it, so that its disk is whole."""
+        image: NodeImage = self.driver.create_image(node, name, reboot=True)
+        self.driver.ex_create_tags(image, dict(tags))
+        self.wait_for_image(name, lambda: self._is_available(image.id))
+        return NodeImage(image.id, name, self.driver)
+
+    def _is_available(self, image_id: str) -> bool:
+        """Whether EC2 shows the image, and has it whole."""
+        found = self.driver.list_images(ex_owner="self", ex_filters={"image-id": image_id})
+        if found and found[0].extra["state"] in ("failed", "error", "invalid"):
+            raise CloudFault(f"{self.settings.title} could not make {image_id}.", hint="Its own console says why.")
+        return bool(found) and found[0].extra["state"] == "available"
+
+    def delete_image(self, image_id: str) -> None:
+        """Deregister the AMI, and delete its snapshots, which would be paid for ever."""
+        with self.asking(f"removing image {image_id}"):
+            for image in self.driver.list_images(ex_owner="self", ex_filters={"image-id": image_id}):
+                self.driver.delete_image(image)
+                for disk in image.extra["block_device_mapping"]:
+                    if snapshot := disk.get("ebs", {}).get("snapshot_id"):
+                        self.driver.destroy_volume_snapshot(VolumeSnapshot(snapshot, self.driver))
 
     def size_of(self, size: Any) -> CloudSize:
         """Libcloud's own list of instance types; EC2 is not asked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from libcloud.common.types import LibcloudError
@@ -17,6 +18,7 @@ from broker.clouds.common import LibcloudCloud, Options, options_of
 from broker.settings import CloudSettings
 
 PROVIDER = "beamdesk-local"
+SAVED_WITHIN = 300.0  # seconds
 STATES = {
     "pending": NodeState.PENDING,
     "running": NodeState.RUNNING,
@@ -59,8 +61,8 @@ class LocalNodeDriver(NodeDriver):
         self._socket, self._timeout = socket, timeout
         super().__init__(key or "local", secret)
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        connection = _UnixConnection(self._socket, self._timeout)
+    def _ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+        connection = _UnixConnection(self._socket, timeout or self._timeout)
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, f"/v1{path}", text, {"Content-Type": "application/json"})
@@ -127,6 +129,18 @@ class LocalNodeDriver(NodeDriver):
     def list_images(self, location: NodeLocation | None = None) -> list[NodeImage]:
         """What a node may run."""
         return [NodeImage(entry["id"], entry["name"], self) for entry in self._ask("GET", "/images")]
+
+    def create_image(  # type: ignore[override]
+        self, node: Node, name: str, description: str | None = None, ex_tags: dict[str, str] | None = None
+    ) -> NodeImage:
+        """Keep what the node wrote; back when the image can be used."""
+        made = self._ask("POST", "/images", {"node": node.id, "name": name, "tags": ex_tags or {}}, SAVED_WITHIN)
+        return NodeImage(made["id"], made["name"], self)
+
+    def delete_image(self, node_image: NodeImage) -> bool:
+        """Delete the saved image."""
+        self._ask("DELETE", f"/images/{node_image.id}")
+        return True
 
     def list_locations(self) -> list[NodeLocation]:
         """Where a node may stand."""
@@ -211,6 +225,11 @@ class LocalCloud(LibcloudCloud):
         """The node."""
         node: Node = self.driver.ex_get_node(node_id)
         return node
+
+    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """The daemon copies what the node wrote."""
+        image: NodeImage = self.driver.create_image(node, name, ex_tags=dict(tags))
+        return image
 
     def size_of(self, size: NodeSize) -> CloudSize:
         """The daemon says all of it."""

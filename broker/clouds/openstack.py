@@ -6,10 +6,11 @@ Proved against a real OpenStack with Nova's fake hypervisor (docs/clouds.md).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from libcloud.compute.base import Node
+from libcloud.compute.base import Node, NodeImage
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 from pydantic import model_validator
@@ -172,6 +173,12 @@ class OpenStackCloud(LibcloudCloud):
         with self.asking(f"reading the console of {node.name}"):
             answer = self.driver.ex_get_console_output(self.named(node.id), length=CONSOLE_LINES)
         return host_key(answer.get("output") or "")
+
+    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """Nova's createImage, which uploads to Glance some time later, and removes what it could not finish."""
+        image: NodeImage = self.driver.create_image(node, name, metadata=dict(tags))
+        self.wait_for_image(name, lambda: str(self.driver.get_image(image.id).extra["status"]).lower() == "active")
+        return image
 
     def size_of(self, size: Any) -> CloudSize:
         """The flavour; its GPUs, in its extra specs, are those of the PCI alias, or virtual ones."""

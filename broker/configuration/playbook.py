@@ -47,18 +47,19 @@ def configure(
     timeout: float,
     on_event: Callable[[str], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    play: str = "machine.yml",
 ) -> None:
     """Run the environment's `roles` on the machine, or raise ConfigurationFailed with the task that failed.
 
     `folder` holds the variables while the play runs, secrets too: best one in memory. `on_event` is told the name of
-    each task as it begins; the play ends soon after `cancel` says True.
+    each task as it begins; the play ends soon after `cancel` says True. With `play` another of ansible/ is run.
     """
     _must_exist(roles)
     private = Path(tempfile.mkdtemp(prefix="play-", dir=folder))
     sockets = tempfile.mkdtemp(prefix="play-")  # mitogen's: a short path, as sockets need
     try:
         _write_inputs(private, state_dir, target, roles, variables)
-        log, config = _Log(on_event), _config(private, sockets, timeout)
+        log, config = _Log(on_event), _config(private, sockets, timeout, play)
         runner = _ansible_runner.Runner(config, event_handler=log.hear, cancel_callback=cancel)
         status, code = runner.run()
         if status != "successful":
@@ -85,7 +86,7 @@ def _write_inputs(
     secrets = state_dir.absolute() / "secrets"
     values = {
         **variables,
-        "agent_file": str(_agent_file(state_dir.absolute())),
+        "agent_file": str(agent_file(state_dir.absolute())),
         "environment_roles": list(roles),
         "host_certificate": ca.sign_host(secrets, target.host_key, [target.name, target.address]),
         "user_ca_public": ca.ensure_keys(secrets).user_ca_public,
@@ -106,7 +107,7 @@ def _private_file(path: Path, content: object) -> None:
 
 
 @functools.cache
-def _agent_file(state_dir: Path) -> Path:
+def agent_file(state_dir: Path) -> Path:
     """The packed agent, as this checkout's sources make it."""
     target = state_dir / "agent" / "beamdesk-agent"
     line = [sys.executable, "-m", "agents.machine.package", str(target)]
@@ -116,12 +117,12 @@ def _agent_file(state_dir: Path) -> Path:
     return target
 
 
-def _config(private: Path, sockets: str, timeout: float) -> Any:
+def _config(private: Path, sockets: str, timeout: float, play: str = "machine.yml") -> Any:
     given = _environment(private, sockets)
     config = _ansible_runner.RunnerConfig(
         private_data_dir=str(private),
         project_dir=str(ANSIBLE),
-        playbook="machine.yml",
+        playbook=play,
         inventory=str(private / "inventory.json"),
         cmdline=f"-e @{shlex.quote(str(private / 'variables.json'))}",
         timeout=int(timeout),

@@ -8,6 +8,7 @@ import broker.connections.models
 import broker.events
 import broker.identity.models
 import broker.leader
+import broker.pools.images
 import broker.pools.models
 import broker.sessions.models  # noqa: F401
 from broker.database import Base

@@ -6,20 +6,19 @@ and each change it makes names the number too, so a job that was thought lost ca
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 
 import structlog
 
 from broker import work
 from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
-from broker.configuration import ca, playbook
+from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, ProbeFailed, WrongState
-from broker.pools import standing
-from broker.pools.access import settle, target
+from broker.pools import images, standing
+from broker.pools.access import settle
+from broker.pools.configure import configure
 from broker.pools.models import BuildTime, Machine, MachineState, move
 from broker.pools.probe import probe
 from broker.pools.reconcile import machine_of
@@ -95,11 +94,13 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
     settings = runtime.settings
     pool = settings.pools[machine.pool]
     keys = ca.ensure_keys(settings.secrets_dir)
+    with runtime.database.reading() as db:
+        image = images.built_from(db, settings, machine)
     node = cloud_of(runtime, machine).build(
         BuildSpec(
             name=f"{settings.deployment}-{machine.name}",
             size_id=settings.sizes[pool.size].id_in(pool.cloud),
-            image_id=settings.clouds[pool.cloud].image,
+            image_id=image,
             tags=tags(runtime, machine),
             ssh_ca=keys.user_ca_public,
             request_id=f"{settings.deployment}-machine-{machine.id}",
@@ -111,28 +112,14 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
 
 @_job
 def configure_machine(runtime: Runtime, machine: Machine) -> None:
-    """Run the roles over SSH, then look at the desktop; only what passes becomes vacant."""
-    environment = runtime.settings.environments[machine.environment]
-    properties = runtime.settings.properties_of(machine.cloud, machine.size, machine.environment, machine.pool)
-    with tempfile.TemporaryDirectory(prefix="beamdesk-", dir=_ramdisk()) as folder:
-        playbook.configure(
-            runtime.settings.state_dir,
-            target(machine),
-            roles=environment.roles,
-            variables={"environment_name": environment.name, "properties": properties},
-            folder=Path(folder),
-            timeout=runtime.settings.times.configure_timeout,
-        )
+    """Configure it over SSH, then look at the desktop; only what passes becomes vacant."""
+    configure(runtime, machine)
     probe(runtime, machine)
     moment = now()
     with runtime.database.transaction() as db:
         move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment)
         db.add(BuildTime(pool=machine.pool, seconds=(moment - machine.requested_at).total_seconds()))
         settle(db, runtime.settings, machine.pool, None)
-
-
-def _ramdisk() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private folder is made in it
 
 
 @_job

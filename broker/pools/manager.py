@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from broker import events, jobs, metrics, work
 from broker.database import now
 from broker.errors import WrongState
+from broker.pools import images, rolling, sizing, stock, warming
 from broker.pools import jobs as machine_jobs
-from broker.pools import sizing, stock
 from broker.pools.breaker import Breaker
 from broker.pools.inventory import Inventory
 from broker.pools.models import COMING, Machine, MachineState, Pool, move
@@ -50,6 +50,7 @@ class PoolManager:
         self._inventory.take(self._standings())
         standings_now = self._standings()
         self._clear_away()
+        rolling.advance(self._runtime, standings_now)
         self._fill(queued, standings_now)
         self._queue_work(standings_now)
 
@@ -82,11 +83,12 @@ class PoolManager:
         """Build what is missing and let go what is too much, a batch at a time."""
         with self._runtime.database.reading() as db:
             held = stock.counts(db, self._settings.pools)
+            shown = rolling.without_replacements(db, self._settings, held)
             wishes = stock.wishes_of_administrators(db)
         settings, demands, moment = self._settings, self._outlook.demands(), now()
         pools, free = settings.pools, stock.free_builds(settings, held, clouds)
         extra = stock.taken_over(settings, held, wishes, clouds, demands)
-        counts = {name: stock.counts_of(held[name], queued.get(name, 0)) for name in pools}
+        counts = {name: stock.counts_of(shown[name], queued.get(name, 0)) for name in pools}
 
         def planned(pool: PoolSettings, batch: int) -> sizing.Plan:
             name, cloud = pool.name, clouds[pool.cloud]
@@ -99,23 +101,28 @@ class PoolManager:
             for name, pool in pools.items()
         }
         dealt = _deal(pools, counts, lacks, free)
+        plans = {name: planned(pool, dealt[name]) for name, pool in pools.items()}
+        warm = warming.specialise(self._runtime, plans, shown, queued)
         for name, pool in pools.items():
-            self._carry_out(pool, planned(pool, dealt[name]))
+            self._carry_out(pool, replace(plans[name], build=plans[name].build - warm[name]))
 
     def _carry_out(self, pool: PoolSettings, plan: sizing.Plan) -> None:
         if plan.build:
             with self._runtime.database.transaction() as db:
+                image = images.active(db, pool.environment, pool.cloud)
                 for _ in range(plan.build):
                     machine = Machine(
                         pool=pool.name, environment=pool.environment, size=pool.size, cloud=pool.cloud, attempt=0
                     )
+                    machine.image = image.id if image is not None else None
                     db.add(machine)
                     db.flush()
                     _note_request(db, machine, plan.reason)
         if plan.remove:
             with self._runtime.database.reading() as db:
-                newest = select(Machine).where(Machine.pool == pool.name, Machine.state == M.VACANT)
-                spare = list(db.scalars(newest.order_by(Machine.id.desc()).limit(plan.remove)))
+                vacant = select(Machine).where(Machine.pool == pool.name, Machine.state == M.VACANT)
+                order = (rolling.spare_first(db, pool), Machine.id.desc())
+                spare = list(db.scalars(vacant.order_by(*order).limit(plan.remove)))
             for machine in spare:
                 self._change(machine.id, _to(M.DELETING, plan.reason, only_from=M.VACANT))
 

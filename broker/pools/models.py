@@ -21,7 +21,7 @@ class MachineState(StrEnum):
     BUILDING = "building"  # the cloud was asked
     PROVISIONED = "provisioned"  # runs, not yet configured
     CONFIGURING = "configuring"  # Ansible and the first probe are at work
-    VACANT = "vacant"  # configured and probed, waits in its pool
+    VACANT = "vacant"  # configured and probed, waits in its pool; a base's may be configured again, for an environment
     ACQUIRED = "acquired"  # given to one session, once and for ever
     FAILED = "failed"  # quarantined with its evidence until it is removed
     DELETING = "deleting"  # the cloud was asked to remove it
@@ -34,7 +34,7 @@ MOVES: dict[MachineState, frozenset[MachineState]] = {
     M.BUILDING: frozenset({M.PROVISIONED, M.FAILED, M.DELETING}),
     M.PROVISIONED: frozenset({M.CONFIGURING, M.FAILED, M.DELETING}),
     M.CONFIGURING: frozenset({M.VACANT, M.FAILED, M.DELETING}),
-    M.VACANT: frozenset({M.ACQUIRED, M.FAILED, M.DELETING}),
+    M.VACANT: frozenset({M.ACQUIRED, M.CONFIGURING, M.FAILED, M.DELETING}),
     M.ACQUIRED: frozenset({M.FAILED, M.DELETING}),
     M.FAILED: frozenset({M.DELETING}),
     M.DELETING: frozenset({M.DELETED}),
@@ -67,6 +67,7 @@ class Machine(Base):
     failure: Mapped[str | None] = mapped_column(Text)
     evidence: Mapped[str | None] = mapped_column(String(255))
     attempt: Mapped[int] = mapped_column(default=0)  # fences the work on this machine: a stale job finds another number
+    image: Mapped[int | None]  # the row of the image that it is built from, or as good as; None: its cloud's own
     work_until: Mapped[datetime | None]  # until then somebody is at work on it, and renews this while alive
     tries: Mapped[int] = mapped_column(default=0)  # how often its cloud was asked in vain for what its state needs
     due_at: Mapped[datetime | None]  # its cloud is not asked again before then
@@ -155,7 +156,7 @@ def move(
 
     The UPDATE names the state and the attempt it expects, so of two racing callers one wins.
     """
-    before = MachineState(machine.state)
+    before, left = MachineState(machine.state), machine.pool
     if after not in MOVES[before]:
         raise WrongState(f"Machine {machine.id} cannot go from {before} to {after}.", hint="Reload the page.")
     moved = db.execute(
@@ -176,5 +177,10 @@ def move(
         raise WrongState(f"Machine {machine.id} is no longer {before}.", hint="Try again.")
     if machine in db:
         db.expire(machine)
-    events.record(db, f"machine:{after}", machine.id, actor=actor, before=before, reason=reason, pool=machine.pool)
-    events.changed(db, "pool", machine.pool)
+    pool = values.get("pool", left)
+    if pool != left:  # it leaves one pool as it was, and is new in the other
+        events.record(db, "machine:left", machine.id, actor=actor, before=before, reason=reason, pool=left)
+        events.changed(db, "pool", left)
+    was = before if pool == left else None
+    events.record(db, f"machine:{after}", machine.id, actor=actor, before=was, reason=reason, pool=pool)
+    events.changed(db, "pool", pool)

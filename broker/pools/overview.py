@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from redis import Redis
@@ -18,7 +18,7 @@ from broker.database import now
 from broker.errors import NotFound
 from broker.events import Event
 from broker.jobs import QUEUES
-from broker.pools import sizing, standing, stock
+from broker.pools import images, sizing, standing, stock
 from broker.pools.breaker import Breaker, breaker
 from broker.pools.models import COMING, LIVE, CloudStanding, Machine, MachineState, Pool, PoolMode
 from broker.pools.sizing import Counts, Demand
@@ -32,7 +32,8 @@ MOST_EVENTS = 20_000
 class PoolCard:
     """One pool against its target and limit; `goal` vacant machines are kept, and `reason` is what sizing says of it.
 
-    Where it is sized by demand, `launches_hourly` are expected, and `target` is the least that is kept.
+    Where it is sized by demand, `launches_hourly` are expected, and `target` is the least that is kept. `image` says
+    what is built from.
     """
 
     name: str
@@ -62,6 +63,7 @@ class PoolCard:
     retry_at: datetime | None
     reason: str
     build_seconds: float | None
+    image: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def pools(db: Session, settings: Settings, queued: Mapping[str, int]) -> list[Po
     for name, pool in settings.pools.items():
         counts = stock.counts_of(held[name], queued.get(name, 0))
         cards.append(_pool(db, settings, pool, counts, wishes.get(name), demands.get(name), busy))
-    return cards
+    said = images.words(db, settings)
+    return [replace(card, image=said.get((card.environment, card.cloud), "")) for card in cards]
 
 
 def _pool(
@@ -187,7 +190,7 @@ def _pool(
     return PoolCard(
         name=pool.name,
         environment=pool.environment,
-        title=settings.environments[pool.environment].title,
+        title=settings.title_of(pool.environment),
         cloud=pool.cloud,
         place=cloud.title,
         size=pool.size,
@@ -212,6 +215,7 @@ def _pool(
         retry_at=wish.retry_at if wish else None,
         reason=_reason(counts, target, limit, wish, demand, cloud.concurrent_builds - busy.get(pool.cloud, 0)),
         build_seconds=stock.build_seconds(db, pool.name),
+        image="",
     )
 
 

@@ -181,8 +181,9 @@ def demands(db: Session, settings: Settings) -> dict[str, Demand]:
 
 
 def offers(db: Session, settings: Settings, environment: str | None = None) -> list[Offer]:
-    """Every pool of `environment` (or all) as it stands now."""
+    """Every pool of `environment` (or all) as it stands now; a base's is nobody's to ask for."""
     pools = [p for p in settings.pools.values() if environment in (None, p.environment)]
+    pools = [pool for pool in pools if pool.environment not in settings.bases]
     names = [pool.name for pool in pools]
     held, wishes, clouds = counts(db, names), wishes_of_administrators(db, names), standings(db, settings)
     expected = _expected(db, pools)

@@ -53,6 +53,12 @@ def test_a_good_file_is_read(config: Path) -> None:
         ("cores = 1", "core = 1", ["sizes.small.core: no such key", "cores", "sizes.small.cores: is missing"]),
         ("limit = 2", "limit = 0", ["pools.p", "limit must be at least target (1)"]),
         ('size = "small"', 'size = "huge"', ["pools.p.size = 'huge'", "no such size; there are small"]),
+        (
+            'roles = ["light"]',
+            'roles = []\nbase = "x"',
+            ["environments.light.base = 'x'", "no such base; there are none"],
+        ),
+        ('roles = ["light"]', 'roles = []\n[bases.light]\ntitle = ""\nroles = []', ["bases.light: an environment has"]),
         ('cloud = "ral"', 'cloud = "mars"', ["pools.p.cloud = 'mars'", "no such cloud; there are ral"]),
         (
             "beamdesk-local",

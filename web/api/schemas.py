@@ -332,6 +332,7 @@ class PoolOut(Given):
     retry_at: Moment | None
     reason: str
     build_seconds: float | None
+    image: str
 
 
 class HistoryQuery(Asked):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import httpx2
 import pytest
 
-from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.openstack import OpenStackCloud
 from broker.errors import CloudFull, CloudRefused
 from tests.conformance.clouds.conftest import Credential
@@ -88,3 +90,35 @@ def test_a_floating_address_is_given_to_a_machine_and_given_back_when_it_goes(su
     until(lambda: opened.find(node.id) is None, "the node to go", 60)
     assert opened.list_ours("with-address") == []
     assert neutron.request("/v2.0/floatingips").object["floatingips"] == []
+
+
+def test_an_image_is_there_when_its_upload_is_done_and_not_before(
+    subject: Subject, cloud: Cloud, running: Callable[[CloudNode], CloudNode]
+) -> None:
+    """Nova and Glance are real; the upload, which is a hypervisor's, is done by the test."""
+    node = running(cloud.build(subject.spec("i1")))
+    assert isinstance(cloud, OpenStackCloud)
+    glance = cloud.driver.image_connection
+
+    def begun() -> str | None:
+        found = glance.request("/v2/images", params={"name": "by-nova"}).object["images"]
+        return next((str(image["id"]) for image in found), None)
+
+    with ThreadPoolExecutor(1) as threads:
+        # A thread has a cloud of its own, as everywhere.
+        saved = threads.submit(lambda: open_cloud(subject.settings).save_image(node.id, "by-nova", {"a": "b"}))
+        id_ = until(begun, "Nova to begin the image", 60)
+        assert not saved.done()
+        place = f"http://{glance.host}:{glance.port}{glance.request_path}/v2/images/{id_}"
+        with httpx2.Client(headers={"X-Auth-Token": glance.auth_token}) as client:
+            kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+            formats = (("disk_format", "raw"), ("container_format", "bare"))
+            told = [{"op": "add", "path": f"/{name}", "value": value} for name, value in formats]
+            client.patch(place, json=told, headers=kind).raise_for_status()
+            kind = {"Content-Type": "application/octet-stream"}
+            client.put(f"{place}/file", content=b"a disk", headers=kind).raise_for_status()
+        assert saved.result(60).id == id_
+    assert id_ in {image.id for image in cloud.images()}
+    cloud.delete_image(id_)
+    cloud.delete_image(id_)
+    assert id_ not in {image.id for image in cloud.images()}

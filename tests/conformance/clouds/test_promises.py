@@ -98,3 +98,18 @@ def test_room_counts_what_is_there(subject: Subject, cloud: Cloud, running: Runn
     running(cloud.build(subject.spec("f1")))
     after = cloud.room().nodes
     assert (before is None and after is None) or (before is not None and after == before - 1)
+
+
+# Nova's fake hypervisor uploads nothing: test_openstack.py does it in its stead.
+@pytest.mark.parametrize("subject", ["local", "ec2"], indirect=True)
+def test_an_image_of_a_node_can_be_built_from_and_removed(subject: Subject, cloud: Cloud, running: Running) -> None:
+    """It can be used when it was saved, it is listed, and removing it twice is no error."""
+    node = running(cloud.build(subject.spec("i1")))
+    image = cloud.save_image(node.id, "conformance-image", {"beamdesk-environment": "light"})
+    assert image.id in {each.id for each in cloud.images()}
+    made = running(cloud.build(subject.spec("i2", image_id=image.id)))
+    cloud.destroy(made.id)
+    until(lambda: (found := cloud.find(made.id)) is None or found.state == "gone", "the second node to go", 60)
+    cloud.delete_image(image.id)
+    cloud.delete_image(image.id)
+    assert image.id not in {each.id for each in cloud.images()}

@@ -44,7 +44,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "broker"
-        self._cloud, self._socket = folder / "cloud", folder / "cloud.sock"
+        self._cloud, self.socket = folder / "cloud", folder / "cloud.sock"
         self._nodes: dict[str, str] = {}
         self._ca = ca.ensure_keys(self.state_dir / "secrets").user_ca_public
         (folder / "localcloud.toml").write_text(CONFIG)
@@ -54,7 +54,7 @@ class Lab:
             "--state",
             str(self._cloud),
             "--socket",
-            str(self._socket),
+            str(self.socket),
         ]
         line = [sys.executable, "-m", "agents.localcloud", "serve", *places, "--owner", str(os.getuid())]
         with (folder / "cloud.log").open("wb") as log:
@@ -113,7 +113,7 @@ class Lab:
         return next((node["state"] for node in self._ask("GET", "/v1/nodes") if node["name"] == name), "gone")
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
-        connection = _Connection(self._socket)
+        connection = _Connection(self.socket)
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, {"Content-Type": "application/json"})

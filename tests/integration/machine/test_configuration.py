@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -69,6 +70,21 @@ def test_a_failed_task_is_named_with_its_reason(fresh: Callable[[str], Desk], tm
     with pytest.raises(ConfigurationFailed, match=r"could not be configured: Lay the files of all roles: .*icewm"):
         configure(desk, tmp_path)
     assert nothing_of(tmp_path)
+
+
+def test_an_environments_own_check_passes_only_a_machine_that_is_as_it_should_be(
+    light: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ansible, folder = Path(shutil.copytree(playbook.ANSIBLE, tmp_path / "ansible")), tmp_path / "folder"
+    folder.mkdir()
+    (ansible / "roles/licence/tasks").mkdir(parents=True)
+    task = "- name: Look for the licence\n  ansible.builtin.command: test -e /opt/licence\n  changed_when: false\n"
+    (ansible / "roles/licence/tasks/main.yml").write_text(task)
+    monkeypatch.setattr(playbook, "ANSIBLE", ansible)
+    with pytest.raises(ConfigurationFailed, match="could not be configured: Look for the licence: "):
+        configure(light, folder, roles=["licence"], play="check.yml")
+    light.root("touch /opt/licence")
+    configure(light, folder, roles=["licence"], play="check.yml")
 
 
 def test_a_play_that_takes_too_long_or_is_cancelled_ends(light: Desk, tmp_path: Path) -> None:
