@@ -20,9 +20,11 @@ def clouds(db: Session, settings: Settings) -> Iterator[Metric]:
         "beamdesk_cloud_breaker", "1 for the state that a cloud's circuit breaker is in.", labels=["cloud", "state"]
     )
     draining = GaugeMetricFamily("beamdesk_cloud_draining", "1 while a cloud is drained.", labels=["cloud"])
+    cost = GaugeMetricFamily("beamdesk_cloud_cost_hourly", "What a cloud's machines cost an hour.", labels=["cloud"])
     room = GaugeMetricFamily("beamdesk_cloud_room", "What a cloud's quota leaves.", labels=["cloud", "of"])
     for cloud in overview.clouds(db, settings):
         faults.add_metric([cloud.name], cloud.faults)
+        cost.add_metric([cloud.name], cloud.cost_hourly)
         draining.add_metric([cloud.name], cloud.mode == PoolMode.DRAINING)
         for state in Breaker:
             breakers.add_metric([cloud.name, state.value], cloud.breaker == state)
@@ -30,4 +32,4 @@ def clouds(db: Session, settings: Settings) -> Iterator[Metric]:
         for of, number in left.items():
             if number is not None:
                 room.add_metric([cloud.name, of], number)
-    yield from (faults, breakers, draining, room)
+    yield from (faults, breakers, draining, cost, room)

@@ -23,6 +23,7 @@ from broker.pools.models import BuildTime, Machine, MachineState, move
 from broker.pools.probe import probe
 from broker.pools.reconcile import machine_of
 from broker.runtime import Runtime, current
+from broker.settings import PoolSettings
 
 log = structlog.get_logger()
 M = MachineState
@@ -96,18 +97,28 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
     keys = ca.ensure_keys(settings.secrets_dir)
     with runtime.database.reading() as db:
         image = images.built_from(db, settings, machine)
-    node = cloud_of(runtime, machine).build(
-        BuildSpec(
-            name=f"{settings.deployment}-{machine.name}",
-            size_id=settings.sizes[pool.size].id_in(pool.cloud),
-            image_id=image,
-            tags=tags(runtime, machine),
-            ssh_ca=keys.user_ca_public,
-            request_id=f"{settings.deployment}-machine-{machine.id}",
-        )
+    spec = BuildSpec(
+        name=f"{settings.deployment}-{machine.name}",
+        size_id=settings.sizes[pool.size].id_in(pool.cloud),
+        image_id=image,
+        tags=tags(runtime, machine),
+        ssh_ca=keys.user_ca_public,
+        request_id=f"{settings.deployment}-machine-{machine.id}",
     )
+    try:
+        node = cloud_of(runtime, machine).build(spec)
+    except CloudRefused as error:
+        raise CloudRefused(f"{error.message} {_asked_with(pool, spec)}", hint=error.hint) from error
     with runtime.database.transaction() as db:
         move(db, machine, M.BUILDING, reason="the cloud was asked", node_id=node.id)
+
+
+def _asked_with(pool: PoolSettings, spec: BuildSpec) -> str:
+    """Which settings the cloud may have refused."""
+    return (
+        f"It was asked with sizes.{pool.size}.ids.{pool.cloud} = {spec.size_id!r}, "
+        f"clouds.{pool.cloud}.image = {spec.image_id!r} and clouds.{pool.cloud}.options."
+    )
 
 
 @_job

@@ -91,8 +91,8 @@ class CloudCard:
     """One cloud, how it stands, and how much of its limits is used.
 
     `breaker` is how the broker treats it; `fault` is why, since `fault_at`, asked again at `retry_at`. What is left of
-    its quota is None where it sets no limit, or does not say. `failure` is the last one of any of its pools. One that
-    is `leaving` is no longer in the settings.
+    its quota is None where it sets no limit, or does not say. `cost_hourly` is in the settings' unit. `failure` is the
+    last one of any of its pools. One that is `leaving` is no longer in the settings.
     """
 
     name: str
@@ -109,6 +109,7 @@ class CloudCard:
     room_nodes: int | None
     room_cores: int | None
     room_memory_gb: float | None
+    cost_hourly: float
     machines: int
     vacant: int
     acquired: int
@@ -267,10 +268,21 @@ def _since(begin: datetime, moment: datetime) -> float:
 
 def clouds(db: Session, settings: Settings) -> list[CloudCard]:
     """All clouds, from what the database knows; one that is leaving is shown until its machines are gone."""
-    held, wishes = stock.counts_by_cloud(db), stock.wishes_of_administrators(db)
+    held, wishes, costs = stock.counts_by_cloud(db), stock.wishes_of_administrators(db), _costs(db, settings)
     rows = standing.rows_by_name(db)
     shown = [cloud for name, cloud in settings.clouds.items() if held[name] or name not in settings.leaving]
-    return [_cloud(settings, cloud, held[cloud.name], wishes, rows.get(cloud.name)) for cloud in shown]
+    return [
+        _cloud(settings, cloud, held[cloud.name], wishes, rows.get(cloud.name), costs[cloud.name]) for cloud in shown
+    ]
+
+
+def _costs(db: Session, settings: Settings) -> Counter[str]:
+    """What an hour of each cloud's machines costs now, by what the settings say of their pools."""
+    costs: Counter[str] = Counter()
+    for name, held in stock.counts(db, settings.pools).items():
+        pool = settings.pools[name]
+        costs[pool.cloud] += pool.cost * sum(held.values())  # type: ignore[assignment]
+    return costs
 
 
 def _cloud(
@@ -279,6 +291,7 @@ def _cloud(
     held: Mapping[M, int],
     wishes: Mapping[str, Pool],
     row: CloudStanding | None,
+    cost_hourly: float,
 ) -> CloudCard:
     row = row or CloudStanding(name=cloud.name, mode=PoolMode.SERVING, faults=0)
     mine = [pool for pool in settings.pools.values() if pool.cloud == cloud.name]
@@ -298,6 +311,7 @@ def _cloud(
         room_nodes=row.room_nodes,
         room_cores=row.room_cores,
         room_memory_gb=row.room_memory_gb,
+        cost_hourly=round(cost_hourly, 4),
         machines=sum(held.values()),
         vacant=held.get(M.VACANT, 0),
         acquired=held.get(M.ACQUIRED, 0),

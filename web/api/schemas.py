@@ -452,7 +452,8 @@ class CloudOut(Given):
     """One cloud, how it stands, and how much of its limits is used.
 
     `breaker` is open while the cloud is away and asked for nothing; `room_*` is what its quota leaves, null where it
-    sets no limit or does not say. One that is `leaving` is no longer in the settings.
+    sets no limit or does not say; `cost_hourly` is in the unit of the settings. One that is `leaving` is no longer in
+    the settings.
     """
 
     name: str
@@ -469,6 +470,7 @@ class CloudOut(Given):
     room_nodes: int | None
     room_cores: int | None
     room_memory_gb: float | None
+    cost_hourly: float
     machines: int
     vacant: int
     acquired: int

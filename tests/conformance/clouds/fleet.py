@@ -102,6 +102,12 @@ class Fleet:
         new = settings.pools[pool].model_copy(update={"preemptible": True})
         self.runtime.settings = settings.model_copy(update={"pools": {**settings.pools, pool: new}})
 
+    def mistake(self, cloud: str, image: str) -> None:
+        """Name an image in the settings that the cloud does not have."""
+        settings = self.runtime.settings
+        wrong = settings.clouds[cloud].model_copy(update={"image": image})
+        self.runtime.settings = settings.model_copy(update={"clouds": {**settings.clouds, cloud: wrong}})
+
     def sign_in_anew(self, cloud: str, options: dict[str, str]) -> None:
         """Give the cloud other credentials, as settings that were read again would."""
         settings = self.runtime.settings
@@ -165,7 +171,7 @@ def fleet(
     subject: Subject, compute_url: str, folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, **times: float
 ) -> Iterator[Fleet]:
     """A fleet whose pools `shaky` and `steady` keep one machine vacant each; its nodes are removed at the end."""
-    monkeypatch.setattr(machine_jobs.playbook, "configure", lambda *args, **kwargs: None)
+    monkeypatch.setattr(machine_jobs, "configure", lambda runtime, machine: None)
     monkeypatch.setattr(machine_jobs, "probe", lambda runtime, machine: None)
     with proxy(compute_url) as shaky, proxy(compute_url) as steady:
         settings = _settings(subject, folder, redis_url, {"shaky": shaky, "steady": steady}, times)

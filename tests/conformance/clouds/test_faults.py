@@ -25,6 +25,10 @@ NewFleet = Callable[..., Fleet]
 on_ec2 = pytest.mark.parametrize("subject", ["ec2"], indirect=True)
 on_openstack = pytest.mark.parametrize("subject", ["openstack"], indirect=True)
 FULL = '{"forbidden": {"code": 403, "message": "Quota exceeded for instances: Requested 1, but already used 10 of 10"}}'
+EXPIRED = (
+    "<Response><Errors><Error><Code>RequestExpired</Code><Message>Request has expired.</Message></Error></Errors>"
+    "<RequestID>1</RequestID></Response>"
+)
 ADA = Person(user_id=1, name="ada", full_name="Ada", uid=1, role=Role.ADMIN, groups=frozenset())
 
 
@@ -92,6 +96,31 @@ def test_a_build_whose_answer_was_wrong_makes_one_machine(new_fleet: NewFleet, f
     ships.until(ships.is_full, "the pools to be full")
     assert len(ships.shaky.requests(*ships.wire.create)) == 1
     assert len(ships.nodes()) == 2
+    ships.must_be_sound()
+
+
+@on_openstack
+def test_a_mistake_in_the_settings_is_named_with_the_clouds_answer(new_fleet: NewFleet) -> None:
+    """On the card of the pool that cannot be filled."""
+    ships = new_fleet()
+    ships.mistake("shaky", "desktop-99")
+    ships.until(lambda: ships.pools()["shaky"].failure, "the cloud to refuse")
+    failure = ships.pools()["shaky"].failure or ""
+    assert failure.startswith("Shaky has no image desktop-99. It was asked with sizes.small.ids.shaky = 'm1.tiny', ")
+    assert "clouds.shaky.image = 'desktop-99'" in failure
+
+
+@on_ec2
+def test_a_clock_that_is_off_is_said_by_the_cloud_and_ends_with_it(new_fleet: NewFleet) -> None:
+    """Amazon refuses a signature of another time; nothing is lost meanwhile."""
+    ships = new_fleet()
+    ships.until(ships.is_full, "the pools to be full")
+    ships.shaky.when("GET", ".", say(400, EXPIRED))
+    ships.until(lambda: ships.clouds()["shaky"].breaker != "closed", "the breaker to open")
+    assert "RequestExpired" in (ships.clouds()["shaky"].fault or "")
+    ships.heal()
+    ships.until(lambda: ships.clouds()["shaky"].breaker == "closed", "the breaker to close")
+    ships.until(ships.is_full, "the pools to be as before")
     ships.must_be_sound()
 
 
