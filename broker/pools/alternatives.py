@@ -24,7 +24,9 @@ class Alternative:
 
     def facts(self) -> dict[str, object]:
         """The same for programs; the wish as it can be asked for."""
-        wish = {name: value for name, value in asdict(self.wish).items() if name not in ("environment", "groups")}
+        wish = {
+            name: value for name, value in asdict(self.wish).items() if name not in ("environment", "groups", "pool")
+        }
         return {**asdict(self), "wish": wish}
 
 

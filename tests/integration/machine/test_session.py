@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 from dataclasses import replace
@@ -100,9 +101,17 @@ def test_a_viewer_who_only_looks_leaves_the_session_idle_and_input_is_use(desk: 
         rfb.initialise(viewer)
         until(lambda: idle() > 2, "the session to be idle", 20)
         assert desk.status().viewers == 1
-        viewer.sendall(b"\x05\x00" + bytes([0, 9, 0, 9]))
+        place = itertools.cycle((9, 19))
+
+        def sign_after_a_move() -> str | None:
+            viewer.sendall(b"\x05\x00" + bytes([0, next(place), 0, 9]))
+            return desk.status().sign
+
+        sign_after_a_move()
         until(lambda: idle() < 2, "the move of the mouse to count", 10)
-    until(lambda: desk.status().sign == "input", "the supervisor to write it down", 30)
+        until(lambda: sign_after_a_move() == "input", "the supervisor to write it down", 60, every=1)
+    desk.root(f"runuser -u {USER} -- sh -c 'head -c 50M /dev/zero > /dev/null; exec sleep 60' > /dev/null 2>&1 &")
+    until(lambda: (desk.status().sign or "").startswith("transfer"), "the bytes to count as work", 40, every=1)
 
 
 def test_many_failed_logins_lock_nobody_out(desk: Desk) -> None:

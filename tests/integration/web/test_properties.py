@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from broker.identity.service import Person
-from broker.pools import jobs
+from broker.pools import configure, jobs
 from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
@@ -58,7 +58,7 @@ def test_ansible_is_given_them(given: Runtime, new_machines: NewMachines, monkey
     """As the variable `properties` of the machine's play."""
     (id_,) = new_machines("light-ral", 1, MachineState.CONFIGURING)
     told: dict[str, Any] = {}
-    monkeypatch.setattr(jobs.playbook, "configure", lambda *_, variables, **__: told.update(variables))
+    monkeypatch.setattr(configure.playbook, "configure", lambda *_, variables, **__: told.update(variables))
     monkeypatch.setattr(jobs, "probe", lambda *_: None)
     with given.database.reading() as db:
         jobs.configure_machine.__wrapped__(given, db.get_one(Machine, id_))  # type: ignore[attr-defined]

@@ -116,7 +116,7 @@ def test_what_is_only_preferred_never_makes_one_wait(open_as: OpenAs, new_machin
     card.get_by_label("Near the data").select_option("Daresbury")
     card.get_by_role("button", name="Launch").click()
     expect(page.get_by_role("dialog", name="Light desktop")).to_contain_text(
-        "in Harwell, 1 core: smallest that is free"
+        "in Harwell, 1 core: smallest that fits; 1 vacant"
     )
 
 
