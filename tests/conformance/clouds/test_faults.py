@@ -83,12 +83,8 @@ def test_whatever_stands_in_place_of_an_answer_the_cloud_counts_as_away_until_it
     ships.must_be_sound()
 
 
-@pytest.mark.parametrize(
-    ("subject", "fault"),
-    [("openstack", lose()), ("openstack", be_late(3)), ("ec2", fail_with(500))],
-    ids=["lost", "late", "failed"],
-    indirect=["subject"],
-)
+@on_openstack
+@pytest.mark.parametrize("fault", [lose(), be_late(3), fail_with(500)], ids=["lost", "late", "failed"])
 def test_a_build_whose_answer_was_wrong_makes_one_machine(new_fleet: NewFleet, fault: Fault) -> None:
     """Asked for again under the same request, it is found."""
     ships = new_fleet()
