@@ -97,6 +97,12 @@ class LimitSettings(_Section):
     minutes_per_machine: float = Field(5, gt=0, le=24 * 60)
 
 
+class ReservationSettings(_Section):
+    """Reserved machines are vacant so many minutes before their time begins, and may be taken from then on."""
+
+    margin_minutes: float = Field(15, ge=0, le=24 * 60)
+
+
 class AllocationSettings(_Section):
     """How much each rule counts where several pools with a vacant machine fit a wish; 0 is not at all.
     operators.md has an example."""
@@ -281,6 +287,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     shares: dict[str, Share] = {}
     quotas: dict[str, QuotaSettings] = {}
+    reservations: ReservationSettings = ReservationSettings()
     allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}

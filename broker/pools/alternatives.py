@@ -100,6 +100,8 @@ def why_not(wish: Wish, offers: Iterable[Offer]) -> list[WhyNot]:
 def _busy(offer: Offer) -> str | None:
     if offer.vacant:
         return None
+    if offer.kept:
+        return offer.kept
     if offer.coming:
         return f"has none vacant; {offer.coming} {'is' if offer.coming == 1 else 'are'} being made ready"
     if offer.room:

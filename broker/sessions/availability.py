@@ -122,7 +122,8 @@ def availability(
 ) -> Availability:
     """What a launch without particular wishes would find: the pool that it would be given, or wait for."""
     wish = Wish(environment, groups=groups)
-    free = [offer for offer in queues.as_free(environment) if allocation.unmet(offer, wish) is None]
+    seat = queues.seats.of(groups)
+    free = [offer for offer in queues.as_free(environment, seat=seat) if allocation.unmet(offer, wish) is None]
     choice = allocation.choose(wish, free, weights)
     if isinstance(choice, Refusal):
         return Availability(0, 0, 0, None, "Not available now", ready=False, possible=False)

@@ -16,6 +16,7 @@ from broker.errors import (
     AlreadyRunning,
     Forbidden,
     InvalidRequest,
+    NoSeat,
     NotFound,
     NothingFits,
     NoVacantMachine,
@@ -27,10 +28,10 @@ from broker.identity.service import Person
 from broker.pools import allocation, stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.alternatives import alternatives, why_not
-from broker.pools.models import Machine, MachineState
+from broker.pools.models import Machine, MachineState, Reservation
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
-from broker.sessions import quotas, rules, waiting
+from broker.sessions import quotas, rules, seats, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
 from broker.settings import EnvironmentSettings, Settings
 
@@ -43,24 +44,40 @@ _ACTIVE = select(_SESSIONS.c.id, _SESSIONS.c.environment).where(
 )
 
 
-def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = False) -> UserSession:
+def request(
+    runtime: Runtime, person: Person, wish: Wish, *, another: bool = False, guest_of: Reservation | None = None
+) -> UserSession:
     """Launch a session: claim a vacant machine, or queue for one. Nothing is changed where it raises.
 
     `another` allows a second session of an environment that the person has running already. Two requests of one
     person at the same moment are served one after the other, so that a double click makes one session.
+
+    A guest of a reservation takes one of its seats, and may use its environment and pools for that; twice is once.
     """
-    environment = offered(runtime.settings, person, wish.environment)
-    wish = replace(wish, groups=tuple(sorted(person.groups)))
+    if guest_of is None:
+        environment, groups = offered(runtime.settings, person, wish.environment), person.groups
+    else:
+        environment, groups = _as_guest(runtime.settings, person, guest_of)
+    wish = replace(wish, groups=tuple(sorted(groups)))
     with runtime.database.transaction() as db:
         db.execute(_LOCK, {"user": person.user_id})
-        _must_be_allowed(db, runtime.settings, person, environment, another)
-        offers = waiting.vacancies(db, runtime.settings, environment.name, behind=waiting.queued_by_pool(db))
+        seated = _seated(db, person, guest_of) if guest_of else None
+        if seated is not None:
+            return seated
+        _must_be_allowed(db, runtime.settings, person, environment, another or guest_of is not None)
+        kept = seats.hold(db, runtime.settings, environment.name)
+        seat = kept.of(person.groups, guest_of.id if guest_of else None)
+        if guest_of is not None and seat is None:
+            raise NoSeat(f"{guest_of.title} has no seat for you now.", hint="Ask who runs it.")
+        ahead = waiting.queued_by_pool(db)
+        offers = waiting.vacancies(db, runtime.settings, environment.name, kept, behind=ahead, seat=seat)
         group, affordable = _group_for(db, runtime.settings, person, environment, wish, offers)
         session = UserSession(
             user_id=person.user_id,
             group=group,
             environment=environment.name,
             wish=asdict(wish),
+            reservation_id=seat,
             password=secrets.token_urlsafe(18),
             requested_at=now(),
         )
@@ -75,6 +92,23 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
             reason = allocation.explain(best, affordable, wish, stock.weights(runtime.settings))
             move(db, session, S.QUEUED, reason=reason, pool=best.pool)
         return session
+
+
+def _as_guest(settings: Settings, person: Person, of: Reservation) -> tuple[EnvironmentSettings, frozenset[str]]:
+    """The environment of the reservation, and the groups that open its pools to this person."""
+    environment = settings.environments.get(of.environment)
+    if environment is None:
+        raise UnknownEnvironment(
+            f"{of.title} is of {of.environment}, which is no longer offered.", hint="Tell an administrator."
+        )
+    pools = (settings.pools[pool] for pool in of.pools if pool in settings.pools)
+    return environment, person.groups.union(*(pool.groups for pool in pools))
+
+
+def _seated(db: Session, person: Person, of: Reservation) -> UserSession | None:
+    """The session with which this person has a seat of the reservation already."""
+    mine = (UserSession.user_id == person.user_id, UserSession.reservation_id == of.id)
+    return db.scalar(select(UserSession).where(*mine, UserSession.state.in_(ACTIVE)).order_by(UserSession.id).limit(1))
 
 
 def offered(settings: Settings, person: Person, name: str) -> EnvironmentSettings:
@@ -138,7 +172,9 @@ def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
 
 def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
     """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
-    offers = waiting.vacancies(db, settings, session.environment, behind={})
+    kept = seats.hold(db, settings, session.environment)
+    session.reservation_id = session.reservation_id or kept.of(wish_of(session).groups)
+    offers = waiting.vacancies(db, settings, session.environment, kept, behind={}, seat=session.reservation_id)
     return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from broker.errors import NotFound
 from broker.pools import overview as pools
 from broker.sessions import overview as sessions
-from broker.sessions import timings
+from broker.sessions import seats, timings
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
 from web.site import person, site
@@ -48,7 +48,7 @@ def _summary(db: Session) -> dict[str, Any]:
 
 
 def _pools(db: Session) -> dict[str, Any]:
-    return {"pools": pools.pools(db, site().settings, queued_by_pool(db))}
+    return {"pools": pools.pools(db, site().settings, queued_by_pool(db), seats.look(db, site().settings).kept)}
 
 
 def _sessions(db: Session) -> dict[str, Any]:

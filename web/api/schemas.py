@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Moment = datetime
@@ -303,7 +303,8 @@ class OverviewOut(Given):
 
 class PoolOut(Given):
     """One pool against its target and limit; `reason` is what its keeper thinks of it now, `goal` the vacant machines
-    that it keeps. One that is sized by demand is expected to have `launches_hourly`, and keeps at least `target`."""
+    that it keeps, `reserved` ones among them. One that is sized by demand is expected to have `launches_hourly`, and
+    keeps at least `target`."""
 
     name: str
     environment: str
@@ -322,6 +323,7 @@ class PoolOut(Given):
     queued: int
     target: int
     goal: int
+    reserved: int
     limit: int
     sizing: Literal["fixed", "demand"]
     launches_hourly: float | None
@@ -478,6 +480,53 @@ class CloudOut(Given):
     concurrent_builds: int
     limit: int
     failure: str | None
+
+
+Aware = Annotated[AwareDatetime, Field(strict=False)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class ReservationBody(Taken):
+    """Which machines to reserve, for which group, and when. `pools` are those to take, none for the best for `wish`."""
+
+    title: Words
+    environment: Text
+    group: Text
+    seats: Annotated[int, Field(ge=1, le=10_000)]
+    starts_at: Aware
+    ends_at: Aware
+    pools: Annotated[list[Text], Field(max_length=100)] = []
+    wish: WishBody = WishBody()
+
+
+class ReservationChange(Taken):
+    """What is to be otherwise; what is not said stays."""
+
+    seats: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    starts_at: Aware | None = None
+    ends_at: Aware | None = None
+
+
+class ReservationOut(Given):
+    """One reservation: of its seats `taken` have or wait for a machine, `ready` have one or a vacant one is kept.
+
+    `pools` says how many each pool gives; the first machine is asked for at `fills_at`.
+    """
+
+    id: int
+    title: str
+    environment: str
+    environment_title: str
+    group: str
+    seats: int
+    pools: dict[str, int]
+    starts_at: Moment
+    ends_at: Moment
+    fills_at: Moment
+    made_by: str
+    phase: Literal["planned", "filling", "open", "over", "cancelled"]
+    taken: int
+    ready: int
 
 
 class HealthOut(Given):

@@ -1,0 +1,45 @@
+"""reservations, and whose seat a session is of"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "reservations",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("title", sa.String(length=80), nullable=False),
+        sa.Column("environment", sa.String(length=40), nullable=False),
+        sa.Column("group", sa.String(length=64), nullable=False),
+        sa.Column("seats", sa.Integer(), nullable=False),
+        sa.Column("pools", sa.JSON(), nullable=False),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("made_by", sa.String(length=64), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("cancelled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
+    )
+    op.create_index("ix_reservations_environment_ends", "reservations", ["environment", "ends_at"])
+    with op.batch_alter_table("sessions") as table:
+        table.add_column(sa.Column("reservation_id", sa.Integer(), nullable=True))
+        table.create_foreign_key(
+            op.f("fk_sessions_reservation_id_reservations"), "reservations", ["reservation_id"], ["id"]
+        )
+        table.create_index(op.f("ix_sessions_reservation_id"), ["reservation_id"])
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("sessions") as table:
+        table.drop_index(op.f("ix_sessions_reservation_id"))
+        table.drop_constraint(op.f("fk_sessions_reservation_id_reservations"), type_="foreignkey")
+        table.drop_column("reservation_id")
+    op.drop_index("ix_reservations_environment_ends", table_name="reservations")
+    op.drop_table("reservations")
