@@ -9,6 +9,7 @@ from types import FrameType
 import structlog
 
 from broker import jobs, metrics
+from broker.courses import upkeep as courses
 from broker.leader import Candidate
 from broker.pools.manager import PoolManager
 from broker.runtime import Runtime
@@ -37,6 +38,7 @@ def run(runtime: Runtime) -> None:
             if not candidate.leads():
                 continue
             runtime.reread()
+            courses.tend(runtime)
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from broker.errors import MachineFault
 
+DESKTOP_PORT = 5901  # of every machine's desktop
 VERSION = b"RFB 003.008\n"
 SECURITY_NONE, SECURITY_VNC = 1, 2
 FRAMEBUFFER_UPDATE = 0

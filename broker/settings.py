@@ -103,6 +103,14 @@ class ReservationSettings(_Section):
     margin_minutes: float = Field(15, ge=0, le=24 * 60)
 
 
+class CourseSettings(_Section):
+    """Who may make courses besides administrators, and for how many seconds one look at a seat's desktop serves all
+    pages that show it."""
+
+    teacher_groups: tuple[str, ...] = ()
+    picture_seconds: float = Field(4, ge=1, le=600)
+
+
 class AllocationSettings(_Section):
     """How much each rule counts where several pools with a vacant machine fit a wish; 0 is not at all.
     operators.md has an example."""
@@ -288,6 +296,7 @@ class Settings(BaseSettings):
     shares: dict[str, Share] = {}
     quotas: dict[str, QuotaSettings] = {}
     reservations: ReservationSettings = ReservationSettings()
+    courses: CourseSettings = CourseSettings()
     allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}

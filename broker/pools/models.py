@@ -121,7 +121,8 @@ class CloudStanding(Base):
 class Reservation(Base):
     """So many machines of an environment for a group alone, from one moment to another; `pools` says how many of each.
 
-    A reservation without a group is for those whom somebody names with each launch: a course's people.
+    A reservation without a group is for those whom somebody names with each launch: a course's people. Where
+    `ends_sessions`, their sessions end with it.
     """
 
     __tablename__ = "reservations"
@@ -135,6 +136,7 @@ class Reservation(Base):
     pools: Mapped[dict[str, Any]]  # pool -> seats
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
+    ends_sessions: Mapped[bool] = mapped_column(default=False)
     made_by: Mapped[str] = mapped_column(String(64))
     made_at: Mapped[datetime] = mapped_column(default=now)
     cancelled_at: Mapped[datetime | None]

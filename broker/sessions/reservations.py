@@ -21,7 +21,8 @@ from broker.pools.bookings import Taken
 from broker.pools.models import MachineState, Reservation
 from broker.pools.reserving import Booking, Kept
 from broker.runtime import Runtime
-from broker.sessions import seats
+from broker.sessions import seats, service
+from broker.sessions.models import ACTIVE, UserSession
 from broker.settings import EnvironmentSettings, Settings
 
 LONGEST = timedelta(days=366)
@@ -43,7 +44,7 @@ class Phase(StrEnum):
 class Plan:
     """What is to be reserved. `pools` are the ones to take it from, in this order; none named: as `wish` ranks them.
 
-    Without a group it is for those whom a course names.
+    Without a group it is for those whom a course names; where `ends_sessions`, their sessions end with it.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Plan:
     ends_at: datetime
     wish: Wish
     pools: tuple[str, ...] = ()
+    ends_sessions: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def book(db: Session, settings: Settings, person: Person, plan: Plan) -> Reserva
         pools=_pools(db, settings, plan),
         starts_at=plan.starts_at,
         ends_at=plan.ends_at,
+        ends_sessions=plan.ends_sessions,
         made_by=person.name,
     )
     db.add(row)
@@ -231,8 +234,20 @@ def rebook(
         pools = _pools(db, settings, replace(plan, pools=()), row.id)
     row.seats, row.starts_at, row.ends_at, row.pools = plan.seats, plan.starts_at, plan.ends_at, pools
     if _facts(row) != before:
+        _move_ends(db, settings, row)
         events.record(db, "reservation:change", row.id, actor=person.name, before=before, **_facts(row))
     return row
+
+
+def _move_ends(db: Session, settings: Settings, row: Reservation) -> None:
+    """Let the sessions that end with it end at its new end; none lives longer than its lease."""
+    bound = (UserSession.reservation_id == row.id, UserSession.bound_until.is_not(None), UserSession.state.in_(ACTIVE))
+    for session in db.scalars(select(UserSession).where(*bound)):
+        session.bound_until = row.ends_at
+        if session.ready_at is not None:
+            lease = session.ready_at + service.lease_of(settings, session.environment)
+            session.expires_at, session.warned_minutes = min(lease, row.ends_at), None
+        events.changed(db, "session", session.id, session.user_id)
 
 
 def cancel(runtime: Runtime, person: Person, reservation_id: int) -> Reservation:

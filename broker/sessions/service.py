@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -16,6 +16,7 @@ from broker.errors import (
     AlreadyRunning,
     Forbidden,
     InvalidRequest,
+    LeaseTooLong,
     NoSeat,
     NotFound,
     NothingFits,
@@ -78,6 +79,7 @@ def request(
             environment=environment.name,
             wish=asdict(wish),
             reservation_id=seat,
+            bound_until=guest_of.ends_at if guest_of is not None and guest_of.ends_sessions else None,
             password=secrets.token_urlsafe(18),
             requested_at=now(),
         )
@@ -254,7 +256,10 @@ def extend(runtime: Runtime, person: Person, session_id: int, hours: float | Non
                 hint="Wait until it is ready." if session.state in ACTIVE else "Launch a new one.",
             )
         started = session.ready_at or session.requested_at
-        session.expires_at = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
+        longer = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
+        if session.bound_until is not None and longer > session.bound_until:
+            raise LeaseTooLong("This session ends with its course.", hint="Save your work in your home before.")
+        session.expires_at = longer
         session.warned_minutes = None
         events.record(db, "session:extend", session.id, actor=person.name, owner=session.user_id, hours=wished)
         return session
@@ -330,6 +335,12 @@ def _desktop(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
         host_key=machine.host_key or "",
         password=session.password,
     )
+
+
+def first_end(settings: Settings, session: UserSession) -> datetime:
+    """When a session that is ready now ends, unless it is extended."""
+    ends = now() + lease_of(settings, session.environment)
+    return ends if session.bound_until is None else min(ends, session.bound_until)
 
 
 def lease_of(settings: Settings, environment: str) -> timedelta:
