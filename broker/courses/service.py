@@ -271,4 +271,3 @@ def _note(db: Session, action: str, course: Course, actor: str, **detail: Any) -
     events.record(db, f"course:{action}", course.id, actor=actor, title=course.title, **detail)
     for teacher in db.scalars(select(User.id).where(User.name.in_(course.teachers))):
         events.changed(db, "course", course.id, teacher)
-

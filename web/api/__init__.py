@@ -8,6 +8,7 @@ from web.api import (
     admin,
     clouds,
     connections,
+    courses,
     document,
     environments,
     machines,
@@ -23,7 +24,7 @@ ROOT = "/api/v1"
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, environments, sessions, connections):
+    for resource in (sign_in, environments, sessions, connections, courses):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
     for resource in (admin, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")

@@ -529,6 +529,95 @@ class ReservationOut(Given):
     ready: int
 
 
+class CourseBody(Taken):
+    """A course to be. Without `teachers` it is its maker's own, without a `notice` it has the usual one."""
+
+    title: Words
+    environment: Text
+    seats: Annotated[int, Field(ge=1, le=10_000)]
+    starts_at: Aware
+    ends_at: Aware
+    teachers: Annotated[list[Text], Field(max_length=50)] = []
+    notice: Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")] = ""
+    end_sessions: bool = True
+
+
+class CourseOut(Given):
+    """A course as its teachers see it: `ready` seats are warm or taken, `arrived` people came, `accepted` take part."""
+
+    id: int
+    title: str
+    environment: str
+    environment_title: str
+    notice: str
+    teachers: list[str]
+    seats: int
+    starts_at: Moment
+    ends_at: Moment
+    when: Literal["planned", "open", "over"]
+    ready: int
+    arrived: int
+    accepted: int
+    end_sessions: bool
+    link_open: bool
+    made_by: str
+
+
+class CourseMadeOut(Given):
+    """A course, and its invite link, which is told this once."""
+
+    course: CourseOut
+    link: str | None
+
+
+class LinkOut(Given):
+    """An invite link, which is told this once."""
+
+    link: str
+
+
+class CourseSeatOut(Given):
+    """One person in a course; `visible` says whether there is a picture of their desktop now."""
+
+    user_id: int
+    user: str
+    full_name: str
+    arrived_at: Moment
+    accepted: bool
+    pictures: bool
+    session: int | None
+    state: Literal["requested", "queued", "preparing", "ready"] | None
+    visible: bool
+
+
+class JoinBody(Taken):
+    """The secret at the end of an invite link; and whether the teachers may see pictures of one's desktop."""
+
+    token: Text
+    pictures: bool
+
+
+class PicturesBody(Taken):
+    """Whether the teachers may see pictures of one's desktop."""
+
+    pictures: bool
+
+
+class MySeatOut(Given):
+    """One's own seat in a course, and the session on it."""
+
+    course: int
+    title: str
+    notice: str
+    teachers: list[str]
+    starts_at: Moment
+    ends_at: Moment
+    when: Literal["planned", "open", "over"]
+    pictures: bool
+    end_sessions: bool
+    session: int | None
+
+
 class HealthOut(Given):
     """Whether the parts that this process needs answer."""
 

@@ -3,25 +3,10 @@ import { addActions } from "./actions.js";
 import { call } from "./api.js";
 import { ask, choice, field } from "./confirm.js";
 import { refresh } from "./live.js";
+import { moment, nextHour, utc } from "./moments.js";
 import { say } from "./toast.js";
 
 const seats = (value) => field("Seats", { type: "number", name: "seats", value, min: 1, max: 10000, required: true, inputMode: "numeric" });
-export const moment = (label, name, value) => field(label, { type: "datetime-local", name, value: local(value), required: true });
-
-/** The moment as a field wants it: in the reader's own zone, to the minute. */
-function local(date) {
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-}
-
-/** The field's moment for the API. */
-export function utc(text) {
-  return new Date(text).toISOString();
-}
-
-/** The next full hour, so many hours later. */
-export function nextHour(more = 0) {
-  return new Date(Math.ceil(Date.now() / 3600000 + more) * 3600000);
-}
 
 addActions({
   reserve: async ({ dataset }) => {
