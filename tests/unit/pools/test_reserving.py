@@ -12,9 +12,9 @@ from broker.pools.sizing import Counts, More, plan
 
 unhurried = settings(max_examples=150, deadline=None)  # this machine may have much else to do
 small = st.integers(0, 12)
-MARGIN, BUILD = 900.0, 60.0
+MARGIN, BUILD = 900.0, 600.0
 PACE = Pace(BUILD, 4, MARGIN)
-moments = st.floats(9_000, 11_500)
+moments = st.floats(9_000, 13_500)
 
 
 @st.composite
