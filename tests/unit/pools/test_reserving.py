@@ -88,6 +88,15 @@ def test_filling_as_late_as_it_may_is_done_in_time(seats: int, at_a_time: int, b
     assert reserving.held([booking], pace, 99, booking.begins - MARGIN) == {1: seats}
 
 
+def test_what_one_course_counts_on_no_other_does() -> None:
+    """Two of four seats each, of a pool in which five machines may still be made: three are held at once."""
+    pace, begins = Pace(60, 50, MARGIN), 1_000_000.0
+    first, second = (Booking(number, "Course", "p", 4, begins, begins + 3600) for number in (1, 2))
+    moment = reserving.fills_from(first, pace)
+    assert reserving.held([first, second], pace, 5, moment) == {1: 0, 2: 3}
+    assert reserving.held([second], pace, 1, moment) == {2: 3}
+
+
 @unhurried
 @given(st.integers(1, 40), st.dictionaries(st.sampled_from("abcde"), st.integers(0, 15)))
 def test_seats_are_spread_over_pools_within_their_room_or_not_at_all(seats: int, room: dict[str, int]) -> None:
