@@ -14,7 +14,7 @@ const times = ({ seats, starts_at, ends_at }) => ({ seats: Number(seats), starts
 
 function words(label, name, value) {
   const wrap = document.createElement("label");
-  wrap.append(label, Object.assign(document.createElement("textarea"), { className: "form-control", name, value, rows: 4, maxLength: 4000 }));
+  wrap.append(label, Object.assign(document.createElement("textarea"), { className: "form-control", name, value, rows: 3, maxLength: 4000 }));
   return wrap;
 }
 
