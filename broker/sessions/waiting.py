@@ -76,7 +76,9 @@ class Queues:
 def look(db: Session, settings: Settings, environment: str | None = None) -> Queues:
     """The queues of all pools of `environment`, or of all."""
     offers = {offer.pool: offer for offer in stock.offers(db, settings, environment)}
-    return Queues(offers, _waiting(db, settings), _lines(db, offers), seats.look(db, settings, environment))
+    found = seats.look(db, settings, environment)
+    ordinary = {name: found.kept.net(offer, behind=0) for name, offer in offers.items()}
+    return Queues(offers, _waiting(db, settings), _lines(db, ordinary), found)
 
 
 def queued_by_pool(db: Session) -> Counter[str]:
@@ -138,10 +140,19 @@ def _lines(db: Session, offers: dict[str, Offer]) -> dict[str, Line]:
     degraded = {name for name, pool in stock.wishes_of_administrators(db).items() if pool.retry_at is not None}
     return {
         name: _line(
-            stock.build_seconds(db, name), began[name], ends[name], moment, offer.room > 0 and name not in degraded
+            stock.build_seconds(db, name),
+            _ordinary(began[name], offer),
+            ends[name],
+            moment,
+            offer.room > 0 and name not in degraded,
         )
         for name, offer in offers.items()
     }
+
+
+def _ordinary(began: list[datetime], offer: Offer) -> list[datetime]:
+    """Of the machines that are coming, those for everybody: the last ones, where others are kept for a reservation."""
+    return sorted(began)[max(0, len(began) - offer.coming) :] if offer.kept else began
 
 
 def _moments(db: Session, query: object) -> defaultdict[str, list[datetime]]:

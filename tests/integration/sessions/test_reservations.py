@@ -19,6 +19,7 @@ from broker.pools.manager import PoolManager
 from broker.pools.models import BuildTime, Machine, MachineState, Reservation
 from broker.runtime import Runtime
 from broker.sessions import reservations, seats, service, waiting, wishes
+from broker.sessions.availability import availability
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.reservations import Phase, Plan
 from broker.sessions.upkeep import SessionUpkeep
@@ -94,10 +95,14 @@ def test_an_outsider_is_told_that_machines_are_kept_but_not_for_whom(runtime: Ru
     fill(runtime, 2)
     running(runtime, 6)
     session = service.request(runtime, somebody(runtime, "bob"), Wish("light", location="ral"))
+    whole = plan(2, title="Beamtime", wish=Wish("science"), pools=())
+    reservations.make(runtime, admin(runtime), whole)
     with runtime.database.reading() as db:
         queues = waiting.look(db, runtime.settings)
+        assert availability(queues, "science").text.startswith("Kept for a reservation until")
         found = wishes.prospects(runtime.settings, queues, db.get_one(UserSession, session.id))
         assert queues.free("light-ral") == 0
+        assert not queues.lines["light-ral"].may_grow, "the whole limit is kept"
     said = next(entry.reason for entry in found.why_not if entry.pool == "light-ral")
     assert said.startswith("is kept for a reservation until")
     assert "Mantid" not in said + session.reason
