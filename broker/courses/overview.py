@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker.courses import service
@@ -15,7 +15,7 @@ from broker.courses.service import Running
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools.models import Reservation
-from broker.sessions import reservations
+from broker.sessions import booked
 from broker.sessions.models import ACTIVE, SessionState, UserSession
 from broker.settings import Settings
 
@@ -83,22 +83,22 @@ def cards(db: Session, settings: Settings, person: Person) -> list[CourseCard]:
 def card(db: Session, settings: Settings, course: Course) -> CourseCard:
     """One course as its teachers see it."""
     found = service.running(db, settings, course)
-    booked = reservations.card(db, settings, found.reservation)
-    seats = db.scalars(select(Seat).where(Seat.course_id == course.id)).all()
+    kept = booked.card(db, settings, found.reservation)
+    people = db.scalars(select(Seat).where(Seat.course_id == course.id)).all()
     return CourseCard(
         id=course.id,
         title=course.title,
-        environment=booked.environment,
-        environment_title=booked.environment_title,
+        environment=kept.environment,
+        environment_title=kept.environment_title,
         notice=course.notice,
         teachers=course.teachers,
-        seats=booked.seats,
-        starts_at=booked.starts_at,
-        ends_at=booked.ends_at,
+        seats=kept.seats,
+        starts_at=kept.starts_at,
+        ends_at=kept.ends_at,
         when=found.when,
-        ready=booked.ready,
-        arrived=len(seats),
-        accepted=sum(seat.accepted_at is not None for seat in seats),
+        ready=kept.ready,
+        arrived=len(people),
+        accepted=sum(seat.accepted_at is not None for seat in people),
         end_sessions=found.reservation.ends_sessions,
         link_open=course.token_hash is not None,
         made_by=course.made_by,
@@ -169,7 +169,7 @@ def teacher_names(db: Session, course: Course) -> list[str]:
 
 
 def _full_names(db: Session, names: list[str]) -> list[str]:
-    return list(db.scalars(select(User.full_name).where(or_(User.name.in_(names))).order_by(User.full_name)))
+    return list(db.scalars(select(User.full_name).where(User.name.in_(names)).order_by(User.full_name)))
 
 
 def teaches(db: Session, settings: Settings, person: Person) -> bool:

@@ -1,11 +1,9 @@
-"""What administrators do with reservations: make, change, cancel; and how far each is. One audited transaction each."""
+"""What administrators do with reservations: make, change, cancel. One audited transaction each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import select
@@ -17,27 +15,15 @@ from broker.errors import InvalidRequest, NoRoomToReserve, NotFound, WrongState
 from broker.identity.service import Person
 from broker.pools import allocation, bookings, reserving, stock
 from broker.pools.allocation import Wish
-from broker.pools.bookings import Taken
-from broker.pools.models import MachineState, Reservation
-from broker.pools.reserving import Booking, Kept
+from broker.pools.models import Reservation
+from broker.pools.reserving import Booking
 from broker.runtime import Runtime
-from broker.sessions import seats, service
+from broker.sessions import service
 from broker.sessions.models import ACTIVE, UserSession
 from broker.settings import EnvironmentSettings, Settings
 
 LONGEST = timedelta(days=366)
 MOST_SEATS = 10_000
-SHOWN_AFTER = timedelta(days=1)  # for how long a reservation that is over stays in the list
-
-
-class Phase(StrEnum):
-    """Where a reservation is in its life: a matter of the clock, but for a cancelled one."""
-
-    PLANNED = "planned"  # nothing is kept for it yet
-    FILLING = "filling"  # its machines are being made, and kept
-    OPEN = "open"  # its people take their seats
-    OVER = "over"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -55,29 +41,6 @@ class Plan:
     wish: Wish
     pools: tuple[str, ...] = ()
     ends_sessions: bool = False
-
-
-@dataclass(frozen=True)
-class ReservationCard:
-    """One reservation: of its seats `taken` have or wait for a machine, `ready` have one or a vacant one is kept.
-
-    `fills_at` is when the first machine is asked for.
-    """
-
-    id: int
-    title: str
-    environment: str
-    environment_title: str
-    group: str
-    seats: int
-    pools: dict[str, int]
-    starts_at: datetime
-    ends_at: datetime
-    fills_at: datetime
-    made_by: str
-    phase: Phase
-    taken: int
-    ready: int
 
 
 def make(runtime: Runtime, person: Person, plan: Plan) -> Reservation:
@@ -171,7 +134,9 @@ def _pools(db: Session, settings: Settings, plan: Plan, besides: int | None = No
 
 
 def _room(db: Session, settings: Settings, plan: Plan, besides: int | None) -> dict[str, int]:
-    """How many machines may be reserved of each pool that fits, the best first: its limit less what is booked then."""
+    """How many machines may be reserved of each pool that fits, the best first: its limit less what is booked then,
+    from when it is to be warm."""
+    margin = settings.reservations.margin_minutes * 60
     offers = [replace(o, vacant=0, coming=0, room=o.limit) for o in stock.offers(db, settings, plan.wish.environment)]
     groups = (plan.group,) if plan.group else tuple({group for offer in offers for group in offer.groups})
     ranked = allocation.ranked(replace(plan.wish, groups=groups), offers, stock.weights(settings))
@@ -182,8 +147,8 @@ def _room(db: Session, settings: Settings, plan: Plan, besides: int | None) -> d
     for row in bookings.live(db, plan.wish.environment):
         for booking in bookings.bookings(row, {}):
             if row.id != besides and booking.pool in booked:
-                booked[booking.pool].append(booking)
-    begins, ends = plan.starts_at.timestamp(), plan.ends_at.timestamp()
+                booked[booking.pool].append(replace(booking, begins=booking.begins - margin))
+    begins, ends = plan.starts_at.timestamp() - margin, plan.ends_at.timestamp()
     return {pool: max(0, limit - reserving.peak(booked[pool], begins, ends)) for pool, limit in limits.items()}
 
 
@@ -279,77 +244,3 @@ def one(db: Session, reservation_id: int) -> Reservation:
 def _facts(row: Reservation) -> dict[str, Any]:
     times = {"starts_at": row.starts_at.isoformat(), "ends_at": row.ends_at.isoformat()}
     return {"title": row.title, "group": row.group, "seats": row.seats, "pools": dict(row.pools), **times}
-
-
-def cards(db: Session, settings: Settings) -> list[ReservationCard]:
-    """The reservations that are not over, or not for long, the next one first."""
-    since = now() - SHOWN_AFTER
-    shown = select(Reservation).where(Reservation.ends_at > since, Reservation.cancelled_at.is_(None))
-    return _cards(db, settings, list(db.scalars(shown.order_by(Reservation.starts_at, Reservation.id))))
-
-
-def card(db: Session, settings: Settings, row: Reservation) -> ReservationCard:
-    """How far this one is."""
-    others = [other for other in bookings.live(db) if other.id != row.id]
-    return next(found for found in _cards(db, settings, [*others, row]) if found.id == row.id)
-
-
-def _cards(db: Session, settings: Settings, rows: Sequence[Reservation]) -> list[ReservationCard]:
-    taken = seats.taken(db, [row.id for row in rows])
-    kept = bookings.kept(db, settings, rows, lambda db, ids: taken)
-    vacant = {pool: held[MachineState.VACANT] for pool, held in stock.counts(db, settings.pools).items()}
-    ready = _ready([row for row in rows if _phase(row, kept) in (Phase.FILLING, Phase.OPEN)], taken, vacant)
-    return [_card(settings, row, kept, taken, ready.get(row.id, 0)) for row in rows]
-
-
-def _ready(
-    rows: Iterable[Reservation], taken: Mapping[tuple[int, str], Taken], vacant: Mapping[str, int]
-) -> dict[int, int]:
-    """Seats that have a machine, or for which a vacant one is there; no machine counts for two."""
-    found, left = {}, dict(vacant)
-    for row in sorted(rows, key=lambda one: (one.starts_at, one.id)):
-        found[row.id] = 0
-        for booking in bookings.bookings(row, taken):
-            spare = min(booking.unclaimed, left.get(booking.pool, 0))
-            left[booking.pool] = left.get(booking.pool, 0) - spare
-            found[row.id] += min(booking.seats, booking.claimed + spare)
-    return found
-
-
-def _phase(row: Reservation, kept: Kept) -> Phase:
-    if row.cancelled_at is not None:
-        return Phase.CANCELLED
-    if row.ends_at.timestamp() <= kept.moment:
-        return Phase.OVER
-    if row.starts_at.timestamp() - kept.margin <= kept.moment:
-        return Phase.OPEN
-    return Phase.FILLING if _fills_at(row, kept) <= kept.moment else Phase.PLANNED
-
-
-def _fills_at(row: Reservation, kept: Kept) -> float:
-    mine = [(pool, one) for pool, some in kept.bookings.items() for one in some if one.id == row.id]
-    fills = [reserving.fills_from(one, kept.paces[pool]) for pool, one in mine]
-    return min(fills, default=row.starts_at.timestamp() - kept.margin)
-
-
-def _card(
-    settings: Settings, row: Reservation, kept: Kept, taken: Mapping[tuple[int, str], Taken], ready: int
-) -> ReservationCard:
-    environment = settings.environments.get(row.environment)
-    used = [seat for (reservation, _), seat in taken.items() if reservation == row.id]
-    return ReservationCard(
-        id=row.id,
-        title=row.title,
-        environment=row.environment,
-        environment_title=environment.title if environment else row.environment,
-        group=row.group,
-        seats=row.seats,
-        pools=dict(row.pools),
-        starts_at=row.starts_at,
-        ends_at=row.ends_at,
-        fills_at=datetime.fromtimestamp(_fills_at(row, kept), row.starts_at.tzinfo),
-        made_by=row.made_by,
-        phase=_phase(row, kept),
-        taken=sum(seat.claimed + seat.waiting for seat in used),
-        ready=ready,
-    )

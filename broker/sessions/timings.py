@@ -14,7 +14,7 @@ from broker.database import now
 from broker.pools import figures, sizing, stock
 from broker.pools.models import MachineState
 from broker.runtime import Runtime
-from broker.sessions import idleness, reservations
+from broker.sessions import booked, idleness
 from broker.sessions.idle import activity_of
 from broker.sessions.models import LIVE, STAGES, LaunchMark, SessionState, UserSession
 from broker.settings import Settings
@@ -161,7 +161,7 @@ class Figures:
         seats = GaugeMetricFamily(
             "beamdesk_reservation_seats", "Seats of reservations.", labels=["reservation", "environment", "of"]
         )
-        for card in reservations.cards(db, self._settings):
+        for card in booked.cards(db, self._settings):
             for of, number in {"booked": card.seats, "taken": card.taken, "ready": card.ready}.items():
                 seats.add_metric([str(card.id), card.environment, of], number)
         return seats

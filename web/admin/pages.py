@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from broker.errors import NotFound
 from broker.pools import overview as pools
+from broker.sessions import booked, seats, timings
 from broker.sessions import overview as sessions
-from broker.sessions import reservations, seats, timings
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
 from web.site import person, site
@@ -77,7 +77,7 @@ def _clouds(db: Session) -> dict[str, Any]:
 
 def _reservations(db: Session) -> dict[str, Any]:
     reservable = {name: environment.title for name, environment in site().settings.environments.items()}
-    return {"reservations": reservations.cards(db, site().settings), "reservable": reservable}
+    return {"reservations": booked.cards(db, site().settings), "reservable": reservable}
 
 
 def _events(db: Session) -> dict[str, Any]:

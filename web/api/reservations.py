@@ -6,8 +6,9 @@ from apiflask import APIBlueprint
 
 from broker.pools.allocation import Wish
 from broker.pools.models import Reservation
-from broker.sessions import reservations
-from broker.sessions.reservations import Plan, ReservationCard
+from broker.sessions import booked, reservations
+from broker.sessions.booked import ReservationCard
+from broker.sessions.reservations import Plan
 from web.api.admin import administrators_only
 from web.api.schemas import ReservationBody, ReservationChange, ReservationOut, many
 from web.site import person, site
@@ -22,7 +23,7 @@ ONE = "/reservations/<id:reservation_id>"
 def all_reservations() -> list[ReservationCard]:
     """The reservations that are not over for more than a day, the next one first"""
     with site().runtime.database.reading() as db:
-        return reservations.cards(db, site().settings)
+        return booked.cards(db, site().settings)
 
 
 @blueprint.post("/reservations")
@@ -45,7 +46,7 @@ def reserve(body: ReservationBody) -> ReservationCard:
 def reservation(reservation_id: int) -> ReservationCard:
     """One reservation"""
     with site().runtime.database.reading() as db:
-        return reservations.card(db, site().settings, reservations.one(db, reservation_id))
+        return booked.card(db, site().settings, reservations.one(db, reservation_id))
 
 
 @blueprint.patch(ONE)
@@ -77,4 +78,4 @@ def cancel(reservation_id: int) -> ReservationCard:
 
 def _card(row: Reservation) -> ReservationCard:
     with site().runtime.database.reading() as db:
-        return reservations.card(db, site().settings, row)
+        return booked.card(db, site().settings, row)

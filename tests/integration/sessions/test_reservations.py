@@ -18,10 +18,11 @@ from broker.pools.allocation import Wish
 from broker.pools.manager import PoolManager
 from broker.pools.models import BuildTime, Machine, MachineState, Reservation
 from broker.runtime import Runtime
-from broker.sessions import reservations, seats, service, waiting, wishes
+from broker.sessions import booked, reservations, seats, service, waiting, wishes
 from broker.sessions.availability import availability
+from broker.sessions.booked import Phase
 from broker.sessions.models import SessionState, UserSession
-from broker.sessions.reservations import Phase, Plan
+from broker.sessions.reservations import Plan
 from broker.sessions.upkeep import SessionUpkeep
 from tests.integration.sessions.test_storm import fill
 
@@ -74,7 +75,7 @@ def test_a_group_gets_its_seats_though_others_wait_and_no_more_than_those(each_r
     assert sum(session.state == SessionState.PREPARING for session in found) == 3
     assert [session.reservation_id for session in found].count(mine.id) == 3
     with each_runtime.database.reading() as db:
-        card = reservations.card(db, each_runtime.settings, db.get_one(Reservation, mine.id))
+        card = booked.card(db, each_runtime.settings, db.get_one(Reservation, mine.id))
     assert (card.taken, card.ready, card.phase) == (3, 3, Phase.OPEN)
 
 
@@ -143,7 +144,9 @@ def test_what_cannot_be_held_is_refused_with_how_many_could(runtime: Runtime) ->
     with pytest.raises(NoRoomToReserve) as refused:
         reservations.make(runtime, ada, plan(3, begin + HOUR / 2, title="Another"))
     assert refused.value.facts["possible"] == 2
-    assert reservations.make(runtime, ada, plan(6, begin + HOUR, title="Later")).pools == {"light-ral": 6}
+    with pytest.raises(NoRoomToReserve):
+        reservations.make(runtime, ada, plan(3, begin + HOUR, title="Warm while the first one still runs"))
+    assert reservations.make(runtime, ada, plan(6, begin + 2 * HOUR, title="Later")).pools == {"light-ral": 6}
     spread = reservations.make(runtime, ada, plan(5, begin, title="Anywhere", pools=()))
     assert spread.pools == {"light-ral": 2, "light-dl": 3}
 
