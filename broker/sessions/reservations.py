@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -28,7 +28,8 @@ MOST_SEATS = 10_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be reserved. `pools` are the ones to take it from, in this order; none named: as `wish` ranks them.
+    """What is to be reserved, in UTC whatever the zone it was said in. `pools` are the ones to take it from, in this
+    order; none named: as `wish` ranks them.
 
     Without a group it is for those whom a course names; where `ends_sessions`, their sessions end with it.
     """
@@ -41,6 +42,10 @@ class Plan:
     wish: Wish
     pools: tuple[str, ...] = ()
     ends_sessions: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("starts_at", "ends_at"):
+            object.__setattr__(self, name, getattr(self, name).astimezone(UTC))
 
 
 def make(runtime: Runtime, person: Person, plan: Plan) -> Reservation:

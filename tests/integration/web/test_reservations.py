@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ def test_an_api_client_reserves_changes_and_cancels(
     made = admin.post(ROOT, json=sent)
     assert made.status_code == 201, made.text
     assert admin.post(ROOT, json=sent).json["id"] == made.json["id"]
+    elsewhere = datetime.fromisoformat(sent["starts_at"]).astimezone(timezone(timedelta(hours=5)))
+    again = admin.post(ROOT, json={**sent, "starts_at": elsewhere.isoformat()}).json
+    assert (again["id"], again["starts_at"]) == (made.json["id"], made.json["starts_at"])
     assert (made.json["phase"], made.json["ready"], made.json["pools"]) == ("open", 2, {"light-ral": 3})
     one = f"{ROOT}/{made.json['id']}"
     pupil, outsider = signed_in("pupil", groups=("course",)), signed_in("bob")
