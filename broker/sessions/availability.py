@@ -131,7 +131,7 @@ def availability(
     coming = sum(offer.coming for offer in free)
     ahead = 0 if choice.vacant else len(queues.waiting.get(choice.pool, ()))
     seconds = 0.0 if choice.vacant else queues.wait_seconds(choice.pool, ahead + 1)
-    kept = next((offer.kept for offer in free if offer.pool == choice.pool), "")
+    kept = next((offer.kept for offer in free if offer.pool == choice.pool and not offer.room), "")
     text = _text(vacant, coming, ahead, seconds, kept)
     return Availability(vacant, coming, ahead, seconds, text, ready=choice.vacant, possible=True)
 

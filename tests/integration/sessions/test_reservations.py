@@ -106,6 +106,7 @@ def test_an_outsider_is_told_that_machines_are_kept_but_not_for_whom(runtime: Ru
         assert not queues.lines["light-ral"].may_grow, "the whole limit is kept"
     said = next(entry.reason for entry in found.why_not if entry.pool == "light-ral")
     assert said.startswith("is kept for a reservation until")
+    assert said.endswith("UTC"), "no more can be made"
     assert "Mantid" not in said + session.reason
     assert "kept for a reservation" in session.reason
 

@@ -125,8 +125,10 @@ def test_a_teacher_and_a_pupil_meet(
     expect(pupil.locator("#watched")).to_have_attribute(
         "title", "In Mantid for beginners your teacher sees a small picture of this desktop, until the course ends"
     )
+    pupil.screenshot(path=PICTURES / "course-desktop-phone.png")
     pupil.goto(pupil.url.split("/desktop")[0] + "/")
     expect(pupil.locator("#sessions")).to_contain_text("Your teacher sees a small picture")
+    pupil.screenshot(path=PICTURES / "course-portal-phone.png")
     pupil.get_by_role("link", name="To my seat").click()
     pupil.get_by_role("button", name="Stop sharing").click()
     expect(pupil.locator("#seat")).to_contain_text("Your teacher sees no picture of your desktop.")
