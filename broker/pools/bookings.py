@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,14 @@ from broker.pools.models import Reservation
 from broker.pools.outlook import UNKNOWN_BUILD
 from broker.pools.reserving import Booking, Kept, Pace
 from broker.pools.sizing import More
-from broker.settings import Settings
+from broker.settings import PoolSettings, Settings
 
 _TABLE = Reservation.metadata.tables[Reservation.__tablename__]
-_LIVE = (_TABLE.c.cancelled_at.is_(None), _TABLE.c.ends_at > bindparam("moment", type_=_TABLE.c.ends_at.type))
-_OF_ALL = select(Reservation).where(*_LIVE).order_by(_TABLE.c.id)
-_OF_ENVIRONMENT = _OF_ALL.where(_TABLE.c.environment == bindparam("environment"))
+_LIVE = (
+    select(Reservation)
+    .where(_TABLE.c.cancelled_at.is_(None), _TABLE.c.ends_at > bindparam("moment", type_=_TABLE.c.ends_at.type))
+    .order_by(_TABLE.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,9 @@ def nobody(db: Session, reservations: Sequence[int]) -> Mapping[tuple[int, str],
     return {}
 
 
-def live(db: Session, environment: str | None = None) -> list[Reservation]:
-    """The reservations that are not over, of the environment or of all."""
-    if environment is None:
-        return list(db.scalars(_OF_ALL, {"moment": now()}))
-    return list(db.scalars(_OF_ENVIRONMENT, {"moment": now(), "environment": environment}))
+def live(db: Session) -> list[Reservation]:
+    """The reservations that are not over."""
+    return list(db.scalars(_LIVE, {"moment": now()}))
 
 
 def hold(db: Session, environment: str) -> None:
@@ -53,18 +52,38 @@ def hold(db: Session, environment: str) -> None:
     database.hold(db, f"reservations {environment}")
 
 
-def kept(db: Session, settings: Settings, reservations: Sequence[Reservation], taken: TakenSeats) -> Kept:
-    """What these reservations keep at this moment."""
+def kept(
+    db: Session,
+    settings: Settings,
+    reservations: Sequence[Reservation],
+    taken: TakenSeats,
+    environment: str | None = None,
+) -> Kept:
+    """What these reservations keep at this moment of the environment's machines, or of all.
+
+    All reservations are needed for either: pools that are filled at the same time share what their cloud builds.
+    """
     moment, margin = now().timestamp(), settings.reservations.margin_minutes * 60
-    if not reservations:
+    mine = [reservation for reservation in reservations if environment in (None, reservation.environment)]
+    if not mine:
         return Kept(moment, margin)
-    seats = taken(db, [reservation.id for reservation in reservations])
+    seats = taken(db, [reservation.id for reservation in mine])
     found: dict[str, list[Booking]] = {}
-    for reservation in reservations:
-        for booking in bookings(reservation, seats):
-            if booking.pool in settings.pools:
-                found.setdefault(booking.pool, []).append(booking)
-    return Kept(moment, margin, found, _paces(db, settings, found, margin))
+    for booking in (booking for reservation in mine for booking in bookings(reservation, seats)):
+        if booking.pool in settings.pools:
+            found.setdefault(booking.pool, []).append(booking)
+    sharing = Counter(settings.pools[pool].cloud for pool in _pools(reservations) if pool in settings.pools)
+    paces = {pool: _pace(db, settings, settings.pools[pool], sharing, margin) for pool in found}
+    return Kept(moment, margin, found, paces)
+
+
+def _pools(reservations: Sequence[Reservation]) -> set[str]:
+    return {pool for reservation in reservations for pool in reservation.pools}
+
+
+def _pace(db: Session, settings: Settings, pool: PoolSettings, sharing: Mapping[str, int], margin: float) -> Pace:
+    at_a_time = settings.clouds[pool.cloud].concurrent_builds // sharing[pool.cloud]
+    return Pace(stock.lead_seconds(db, pool.name) or UNKNOWN_BUILD, max(1, at_a_time), margin)
 
 
 def bookings(reservation: Reservation, seats: Mapping[tuple[int, str], Taken]) -> list[Booking]:
@@ -81,14 +100,3 @@ def _booking(reservation: Reservation, pool: str, number: int, seats: Mapping[tu
 def more(kept: Kept, taken_over: Mapping[str, int], pools: Iterable[str]) -> dict[str, More]:
     """What each pool keeps vacant beyond its own."""
     return {pool: More(*kept.reserved(pool), taken_over.get(pool, 0)) for pool in pools}
-
-
-def _paces(db: Session, settings: Settings, pools: Mapping[str, object], margin: float) -> dict[str, Pace]:
-    """Pools of one cloud that are filled for reservations share what it may be asked for at a time."""
-    sharing = Counter(settings.pools[pool].cloud for pool in pools)
-    found = {}
-    for pool in pools:
-        cloud = settings.pools[pool].cloud
-        at_a_time = max(1, math.floor(settings.clouds[cloud].concurrent_builds / sharing[cloud]))
-        found[pool] = Pace(stock.lead_seconds(db, pool) or UNKNOWN_BUILD, at_a_time, margin)
-    return found

@@ -126,8 +126,6 @@ class Reservation(Base):
     """
 
     __tablename__ = "reservations"
-    __table_args__ = (Index("ix_reservations_environment_ends", "environment", "ends_at"),)
-
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(80))
     environment: Mapped[str] = mapped_column(String(40))
@@ -135,7 +133,7 @@ class Reservation(Base):
     seats: Mapped[int]
     pools: Mapped[dict[str, Any]]  # pool -> seats
     starts_at: Mapped[datetime]
-    ends_at: Mapped[datetime]
+    ends_at: Mapped[datetime] = mapped_column(index=True)
     ends_sessions: Mapped[bool] = mapped_column(default=False)
     made_by: Mapped[str] = mapped_column(String(64))
     made_at: Mapped[datetime] = mapped_column(default=now)

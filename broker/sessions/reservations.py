@@ -149,7 +149,7 @@ def _room(db: Session, settings: Settings, plan: Plan, besides: int | None) -> d
     if plan.pools:
         limits = {pool: limits[pool] for pool in plan.pools if pool in limits}
     booked: dict[str, list[Booking]] = {pool: [] for pool in limits}
-    for row in bookings.live(db, plan.wish.environment):
+    for row in bookings.live(db):
         for booking in bookings.bookings(row, {}):
             if row.id != besides and booking.pool in booked:
                 booked[booking.pool].append(replace(booking, begins=booking.begins - margin))

@@ -48,7 +48,7 @@ def taken(db: Session, reservations: Sequence[int]) -> dict[tuple[int, str], Tak
 
 def look(db: Session, settings: Settings, environment: str | None = None) -> Seats:
     """The seats of the environment, or of all."""
-    return _seats(db, settings, bookings.live(db, environment))
+    return _seats(db, settings, bookings.live(db), environment)
 
 
 def hold(db: Session, settings: Settings, environment: str) -> Seats:
@@ -56,12 +56,13 @@ def hold(db: Session, settings: Settings, environment: str) -> Seats:
 
     Only where there are reservations at all; launches of other environments go on beside each other.
     """
-    found = bookings.live(db, environment)
-    if found:
+    found = bookings.live(db)
+    if any(reservation.environment == environment for reservation in found):
         bookings.hold(db, environment)
-        found = bookings.live(db, environment)
-    return _seats(db, settings, found)
+        found = bookings.live(db)
+    return _seats(db, settings, found, environment)
 
 
-def _seats(db: Session, settings: Settings, found: Sequence[Reservation]) -> Seats:
-    return Seats(bookings.kept(db, settings, found, taken), {one.id: one.group for one in found})
+def _seats(db: Session, settings: Settings, found: Sequence[Reservation], environment: str | None) -> Seats:
+    kept = bookings.kept(db, settings, found, taken, environment)
+    return Seats(kept, {one.id: one.group for one in found})

@@ -67,7 +67,7 @@ def request(
             return seated
         _must_be_allowed(db, runtime.settings, person, environment, another or guest_of is not None)
         kept = seats.hold(db, runtime.settings, environment.name)
-        seat = kept.of(person.groups, guest_of.id if guest_of else None)
+        seat = kept.of(person.groups) if guest_of is None else kept.of((), guest_of.id)
         if guest_of is not None and seat is None:
             raise NoSeat(f"{guest_of.title} has no seat for you now.", hint="Ask who runs it.")
         ahead = waiting.queued_by_pool(db)

@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("cancelled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
     )
-    op.create_index("ix_reservations_environment_ends", "reservations", ["environment", "ends_at"])
+    op.create_index(op.f("ix_reservations_ends_at"), "reservations", ["ends_at"])
     with op.batch_alter_table("sessions") as table:
         table.add_column(sa.Column("reservation_id", sa.Integer(), nullable=True))
         table.create_foreign_key(
@@ -76,5 +76,5 @@ def downgrade() -> None:
         table.drop_constraint(op.f("fk_sessions_reservation_id_reservations"), type_="foreignkey")
         table.drop_column("reservation_id")
         table.drop_column("bound_until")
-    op.drop_index("ix_reservations_environment_ends", table_name="reservations")
+    op.drop_index(op.f("ix_reservations_ends_at"), table_name="reservations")
     op.drop_table("reservations")

@@ -25,8 +25,10 @@ from broker.identity.models import Role
 from broker.identity.service import Person, create_account
 from broker.pools.models import Machine, MachineState, Reservation
 from broker.runtime import Runtime
+from broker.sessions import reservations
 from broker.sessions import service as sessions
 from broker.sessions.models import SessionState, UserSession, move
+from broker.sessions.reservations import Plan
 from broker.sessions.upkeep import SessionUpkeep
 from tests.integration.sessions.test_storm import fill
 from tests.unit.machine.test_measure import vnc_display
@@ -111,6 +113,19 @@ def test_a_guest_may_use_what_is_not_open_to_them_in_the_course_only(runtime: Ru
     assert service.sit_down(runtime, bob, made.id).environment == "secret"
     with pytest.raises(BrokerError, match="no environment"):
         sessions.request(runtime, bob, sessions.Wish("secret"), another=True)
+
+
+def test_a_guest_sits_in_the_course_whatever_else_is_reserved_for_them(runtime: Runtime) -> None:
+    """Not on a seat of their group's, which would end sooner."""
+    fill(runtime, 4)
+    account(runtime, "grace")
+    begin = now()
+    beamtime = Plan("Beamtime", "crew", 1, begin, begin + HOUR / 2, sessions.Wish("light"))
+    reservations.make(runtime, account(runtime, "ada", Role.ADMIN), beamtime)
+    made, token = course(runtime, seats=1)
+    bob = account(runtime, "bob", Role.USER, "crew")
+    service.accept(runtime, bob, token, pictures=True)
+    assert service.sit_down(runtime, bob, made.id).reservation_id == made.reservation_id
 
 
 def test_a_teacher_sees_a_real_desktop_and_nobody_else_does(runtime: Runtime, teacher: Person, screen: None) -> None:

@@ -138,6 +138,18 @@ def test_a_pool_fills_ahead_and_says_for_whom(runtime: Runtime) -> None:
         assert seats.look(db, runtime.settings).kept.reserved("light-ral") == (0, "")
 
 
+def test_reservations_on_one_cloud_share_what_it_builds(runtime: Runtime) -> None:
+    """Another environment's on the same cloud: each is filled at half the pace, as a launch and the manager see it."""
+    ada, begin = admin(runtime), now() + 5 * HOUR
+    reservations.make(runtime, ada, plan(4, begin))
+    with runtime.database.reading() as db:
+        alone = seats.look(db, runtime.settings, "light").kept.paces["light-ral"]
+    reservations.make(runtime, ada, plan(1, begin, wish=Wish("science"), pools=()))
+    with runtime.database.reading() as db:
+        shared = [seats.look(db, runtime.settings, name).kept.paces["light-ral"] for name in ("light", None)]
+    assert [alone.at_a_time, *(pace.at_a_time for pace in shared)] == [4, 2, 2]
+
+
 def test_what_cannot_be_held_is_refused_with_how_many_could(runtime: Runtime) -> None:
     """Reservations that overlap share a pool's limit; those that follow each other do not."""
     ada, begin = admin(runtime), now() + HOUR
