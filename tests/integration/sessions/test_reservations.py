@@ -13,14 +13,16 @@ from broker.errors import Forbidden, InvalidRequest, NoRoomToReserve, NotFound, 
 from broker.events import Event
 from broker.identity.models import Role
 from broker.identity.service import Person, create_account
-from broker.pools import overview
+from broker.pools import overview, stock
 from broker.pools.allocation import Wish
 from broker.pools.manager import PoolManager
 from broker.pools.models import BuildTime, Machine, MachineState, Reservation
+from broker.pools.standing import Standing
 from broker.runtime import Runtime
 from broker.sessions import booked, reservations, seats, service, waiting, wishes
 from broker.sessions.availability import availability
 from broker.sessions.booked import Phase
+from broker.sessions.launches import LaunchLog
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.reservations import Plan
 from broker.sessions.upkeep import SessionUpkeep
@@ -148,6 +150,39 @@ def test_reservations_on_one_cloud_share_what_it_builds(runtime: Runtime) -> Non
     with runtime.database.reading() as db:
         shared = [seats.look(db, runtime.settings, name).kept.paces["light-ral"] for name in ("light", None)]
     assert [alone.at_a_time, *(pace.at_a_time for pace in shared)] == [4, 2, 2]
+
+
+def test_a_pool_stands_in_for_another_only_with_what_is_not_reserved(runtime: Runtime) -> None:
+    """Two machines in place of a cloud's that is drained, or none where both are a course's."""
+    clouds = {"ral": Standing(draining=True), "dl": Standing()}
+
+    def stands_in() -> dict[str, int]:
+        with runtime.database.reading() as db:
+            held = stock.counts(db, runtime.settings.pools)
+            return stock.taken_over(runtime.settings, held, {}, clouds, {}, seats.look(db, runtime.settings).kept)
+
+    assert stands_in()["light-dl"] == 2
+    reservations.make(runtime, admin(runtime), plan(2, pools=("light-dl",)))
+    assert "light-dl" not in stands_in()
+
+
+def test_who_has_a_seat_is_not_forecast_besides(runtime: Runtime) -> None:
+    """A course of seventy is no sign of a busy afternoon."""
+    fill(runtime, 2)
+    running(runtime, 1)
+    for person in (somebody(runtime, "pupil", "course"), somebody(runtime, "bob")):
+        service.request(runtime, person, Wish("light", location="ral"))
+    assert len(LaunchLog(runtime).fresh()) == 1
+
+
+def test_who_waits_with_a_seat_may_wish_for_what_is_kept_for_them(runtime: Runtime) -> None:
+    """And gets it at once."""
+    fill(runtime, 1)
+    running(runtime, 1)
+    pupil = somebody(runtime, "pupil", "course")
+    session = service.request(runtime, pupil, Wish("light", location="dl"))
+    assert session.state == SessionState.QUEUED
+    assert wishes.change(runtime, pupil, session.id, {"location": "ral"}).state == SessionState.PREPARING
 
 
 def test_what_cannot_be_held_is_refused_with_how_many_could(runtime: Runtime) -> None:
