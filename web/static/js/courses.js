@@ -1,16 +1,14 @@
 // Courses: what teachers do, taking one's seat, and pictures that are fetched afresh every few seconds.
 import { addActions } from "./actions.js";
 import { call, leave } from "./api.js";
+import { booking, moment, nextHour, seats } from "./booking.js";
 import { ask, choice, field } from "./confirm.js";
 import { rejoin } from "./launch.js";
 import { refresh } from "./live.js";
-import { moment, nextHour, utc } from "./moments.js";
 import { say } from "./toast.js";
 
 const OFTEN = 5000; // ms between two pictures of a desktop, and two looks at who is there
 const kinds = new Set(["course"]);
-const number = (value) => field("Seats", { type: "number", name: "seats", value, min: 1, max: 10000, required: true, inputMode: "numeric" });
-const times = ({ seats, starts_at, ends_at }) => ({ seats: Number(seats), starts_at: utc(starts_at), ends_at: utc(ends_at) });
 
 function words(label, name, value) {
   const wrap = document.createElement("label");
@@ -34,7 +32,7 @@ addActions({
       fields: [
         field("Title", { name: "title", required: true, maxLength: 80, placeholder: "Mantid for beginners" }),
         choice("Environment", "environment", Object.entries(JSON.parse(dataset.environments))),
-        number(12),
+        seats(12),
         moment("From", "starts_at", nextHour(1)),
         moment("To", "ends_at", nextHour(4)),
         ends,
@@ -44,7 +42,7 @@ addActions({
     });
     if (!answer) return;
     const teachers = answer.teachers.split(/[\s,]+/).filter(Boolean);
-    const made = await call("POST", "/courses", { ...answer, ...times(answer), teachers, end_sessions: answer.end_sessions === "yes" });
+    const made = await call("POST", "/courses", { ...answer, ...booking(answer), teachers, end_sessions: answer.end_sessions === "yes" });
     refresh();
     if (made.link) showLink(made.link);
   },
@@ -53,10 +51,10 @@ addActions({
       title: `Change ${dataset.title}`,
       text: "Desktops that end with it end at its new end.",
       yes: "Change",
-      fields: [number(dataset.seats), moment("From", "starts_at", new Date(dataset.starts)), moment("To", "ends_at", new Date(dataset.ends))],
+      fields: [seats(dataset.seats), moment("From", "starts_at", new Date(dataset.starts)), moment("To", "ends_at", new Date(dataset.ends))],
     });
     if (!answer) return;
-    await call("PATCH", `/courses/${dataset.course}`, times(answer));
+    await call("PATCH", `/courses/${dataset.course}`, booking(answer));
     say(`${dataset.title} was changed.`);
     refresh();
   },

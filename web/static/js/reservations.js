@@ -1,12 +1,10 @@
 // Reservations on the dashboard: make, change, cancel.
 import { addActions } from "./actions.js";
 import { call } from "./api.js";
+import { booking, moment, nextHour, seats } from "./booking.js";
 import { ask, choice, field } from "./confirm.js";
 import { refresh } from "./live.js";
-import { moment, nextHour, utc } from "./moments.js";
 import { say } from "./toast.js";
-
-const seats = (value) => field("Seats", { type: "number", name: "seats", value, min: 1, max: 10000, required: true, inputMode: "numeric" });
 
 addActions({
   reserve: async ({ dataset }) => {
@@ -25,7 +23,7 @@ addActions({
       ],
     });
     if (!answer) return;
-    await call("POST", "/admin/reservations", { ...answer, seats: Number(answer.seats), starts_at: utc(answer.starts_at), ends_at: utc(answer.ends_at) });
+    await call("POST", "/admin/reservations", { ...answer, ...booking(answer) });
     say(`${answer.seats} machines are reserved for ${answer.title}.`);
     refresh();
   },
@@ -37,7 +35,7 @@ addActions({
       fields: [seats(dataset.seats), moment("From", "starts_at", new Date(dataset.starts)), moment("To", "ends_at", new Date(dataset.ends))],
     });
     if (!answer) return;
-    await call("PATCH", `/admin/reservations/${dataset.reservation}`, { seats: Number(answer.seats), starts_at: utc(answer.starts_at), ends_at: utc(answer.ends_at) });
+    await call("PATCH", `/admin/reservations/${dataset.reservation}`, booking(answer));
     say(`${dataset.title} was changed.`);
     refresh();
   },
