@@ -203,6 +203,9 @@ def _show(findings: Iterable[Finding]) -> NoReturn:
 @click.option("--wait-chance", type=click.FloatRange(0, 1, True, True), help="The share of launches that may wait.")
 @click.option("--build-minutes", type=click.FloatRange(0, 600, True), help="How long every machine takes to build.")
 @click.option("--faults", "with_faults", is_flag=True, help="An outage, slow builds and failing builds on the day.")
+@click.option(
+    "--course", type=click.IntRange(1, 10_000), help="A course of so many seats at 14:00, in the largest pool."
+)
 @click.option("--seed", default=1, help="Another number makes another day.", show_default=True)
 @click.option("--report", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots here.")
 @click.option("--json", "figures", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")

@@ -13,6 +13,8 @@
     ├── BodyTooLarge           413 body-too-large
     ├── WrongState             409 wrong-state
     │   ├── AlreadyRunning     409 already-running
+    │   ├── NoRoomToReserve    409 no-room-to-reserve
+    │   ├── NoSeat             409 no-seat
     │   └── SessionNotReady    409 session-not-ready
     ├── OverQuota              429 over-quota
     ├── TooManyAttempts        429 too-many-attempts
@@ -130,6 +132,18 @@ class SessionNotReady(WrongState):
     """Raised when a session has no desktop to connect to."""
 
     code = "session-not-ready"
+
+
+class NoRoomToReserve(WrongState):
+    """Raised when the pools cannot hold so many reserved machines; `possible` says how many they could."""
+
+    code = "no-room-to-reserve"
+
+
+class NoSeat(WrongState):
+    """Raised when a reservation or course has no seat for this person now."""
+
+    code = "no-seat"
 
 
 class OverQuota(BrokerError):

@@ -9,9 +9,11 @@ from types import FrameType
 import structlog
 
 from broker import jobs, metrics
+from broker.courses import upkeep as courses
 from broker.leader import Candidate
 from broker.pools.manager import PoolManager
 from broker.runtime import Runtime
+from broker.sessions import seats
 from broker.sessions.launches import LaunchLog
 from broker.sessions.upkeep import SessionUpkeep
 
@@ -29,13 +31,14 @@ def run(runtime: Runtime) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     candidate = Candidate(runtime.database, "manager")
-    sessions, pools = SessionUpkeep(runtime), PoolManager(runtime, LaunchLog(runtime).fresh)
+    sessions, pools = SessionUpkeep(runtime), PoolManager(runtime, LaunchLog(runtime).fresh, seats.taken)
     tick = 0
     while not stop.wait(runtime.settings.times.tick):
         with metrics.swallowed("manager"):
             if not candidate.leads():
                 continue
             runtime.reread()
+            courses.tend(runtime)
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)

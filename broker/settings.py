@@ -97,6 +97,20 @@ class LimitSettings(_Section):
     minutes_per_machine: float = Field(5, gt=0, le=24 * 60)
 
 
+class ReservationSettings(_Section):
+    """Reserved machines are vacant so many minutes before their time begins, and may be taken from then on."""
+
+    margin_minutes: float = Field(15, ge=0, le=24 * 60)
+
+
+class CourseSettings(_Section):
+    """Who may make courses besides administrators, and for how many seconds one look at a seat's desktop serves all
+    pages that show it."""
+
+    teacher_groups: tuple[str, ...] = ()
+    picture_seconds: float = Field(4, ge=1, le=600)
+
+
 class AllocationSettings(_Section):
     """How much each rule counts where several pools with a vacant machine fit a wish; 0 is not at all.
     operators.md has an example."""
@@ -281,6 +295,8 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     shares: dict[str, Share] = {}
     quotas: dict[str, QuotaSettings] = {}
+    reservations: ReservationSettings = ReservationSettings()
+    courses: CourseSettings = CourseSettings()
     allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}

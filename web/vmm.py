@@ -98,10 +98,9 @@ def machine_types(query: AnyQuery) -> Response:
     """All machine types that the account may use, or a list of the one with this id; null where there is none."""
     settings = site().settings
     with site().runtime.database.reading() as db:
-        offers = {offer.pool: offer for offer in stock.offers(db, settings)}
-        queued, wishes = waiting.queued_by_pool(db), stock.wishes_of_administrators(db)
+        queues, wishes = waiting.look(db, settings), stock.wishes_of_administrators(db)
     found = [
-        _machine_type(settings, number, offers[pool.name], queued[pool.name], wishes.get(pool.name))
+        _machine_type(settings, number, queues.offers[pool.name], queues.free(pool.name), wishes.get(pool.name))
         for number, pool in _pools(settings).items()
         if query.id in (None, number)
     ]
@@ -154,7 +153,7 @@ def _pools(settings: Settings) -> dict[int, PoolSettings]:
     return {n: p for n, p in pools.items() if settings.environments[p.environment].open_to(person().groups)}
 
 
-def _machine_type(settings: Settings, number: int, offer: Offer, queued: int, wish: Pool | None) -> MachineTypeOut:
+def _machine_type(settings: Settings, number: int, offer: Offer, free: int, wish: Pool | None) -> MachineTypeOut:
     pool = settings.pools[offer.pool]
     environment, cloud = settings.environments[pool.environment], settings.clouds[pool.cloud]
     properties = settings.properties_of(pool.cloud, pool.size, pool.environment, pool.name)
@@ -167,6 +166,6 @@ def _machine_type(settings: Settings, number: int, offer: Offer, queued: int, wi
         description=environment.description,
         description_id=number,
         pool_size=stock.target_and_limit(pool, wish)[0],
-        number_available=max(0, offer.vacant - queued) if offer.serving else 0,
+        number_available=free,
         parameters={"group": next(iter(environment.groups), ""), **properties},
     )

@@ -18,12 +18,13 @@ from broker.connections.models import Connection
 from broker.errors import NotSignedIn, OverQuota, WrongOrigin
 from broker.gateways.processes import gateway_name, take_name
 from broker.identity.service import Person, whose
+from broker.rfb import DESKTOP_PORT
 from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.service import Desktop
 from broker.settings import Settings
 
-VNC_PORT = 5901  # of every machine; nothing else is ever reached
+VNC_PORT = DESKTOP_PORT  # nothing else is ever reached
 
 
 class Door:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 import broker.connections.models
+import broker.courses.models
 import broker.events
 import broker.identity.models
 import broker.leader

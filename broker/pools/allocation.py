@@ -39,7 +39,8 @@ class Offer:
 
     `away` says why its cloud takes no part just now, "" where it does. `groups` are those that it is open to, none for
     all. `cost` is of an hour, in the operator's unit; `demand` the launches expected until a machine that is taken is
-    replaced; `health` of its cloud goes from 0 (does not answer) to 1.
+    replaced; `health` of its cloud goes from 0 (does not answer) to 1. `kept` says that machines are kept for
+    others, where some are; those are not counted.
     """
 
     pool: str
@@ -62,6 +63,7 @@ class Offer:
     preemptible: bool = False
     demand: float = 0.0
     health: float = 1.0
+    kept: str = ""
 
     @property
     def size(self) -> str:
@@ -278,6 +280,8 @@ def _decided(best: Offer, rivals: Sequence[Offer], wish: Wish, weights: Weights,
 def _now(offer: Offer) -> str:
     if offer.vacant:
         return f"{offer.vacant} vacant"
+    if offer.kept:
+        return f"none vacant for you: the rest {offer.kept}"
     if offer.coming:
         return f"none vacant yet, {offer.coming} being made ready"
     return "none vacant, one is made on request" if offer.room else f"none vacant, all {offer.limit} are in use"

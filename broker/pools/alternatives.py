@@ -100,8 +100,9 @@ def why_not(wish: Wish, offers: Iterable[Offer]) -> list[WhyNot]:
 def _busy(offer: Offer) -> str | None:
     if offer.vacant:
         return None
+    none = offer.kept or "has none vacant"
     if offer.coming:
-        return f"has none vacant; {offer.coming} {'is' if offer.coming == 1 else 'are'} being made ready"
+        return f"{none}; {offer.coming} {'is' if offer.coming == 1 else 'are'} being made ready"
     if offer.room:
-        return "has none vacant; one is made on request"
-    return f"is full: all {offer.limit} machines that it may have are in use"
+        return f"{none}; one is made on request"
+    return offer.kept or f"is full: all {offer.limit} machines that it may have are in use"

@@ -17,13 +17,14 @@ from sqlalchemy.orm import Session
 from broker import events, jobs, metrics, work
 from broker.database import now
 from broker.errors import WrongState
-from broker.pools import images, rolling, sizing, stock, warming
+from broker.pools import bookings, images, rolling, sizing, stock, warming
 from broker.pools import jobs as machine_jobs
+from broker.pools.bookings import TakenSeats
 from broker.pools.breaker import Breaker
 from broker.pools.inventory import Inventory
 from broker.pools.models import COMING, Machine, MachineState, Pool, move
 from broker.pools.outlook import Fresh, Outlook
-from broker.pools.sizing import Counts, Demand
+from broker.pools.sizing import Counts, Demand, More
 from broker.pools.standing import Standing, standings
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
@@ -35,9 +36,10 @@ M = MachineState
 class PoolManager:
     """The pools' keeper; one at a time is at work in a deployment."""
 
-    def __init__(self, runtime: Runtime, launches: Fresh = tuple) -> None:
-        """`launches` gives the launches since it was last asked, for pools that are sized by demand."""
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, launches: Fresh = tuple, taken: TakenSeats = bookings.nobody) -> None:
+        """`launches` gives the launches since it was last asked, for pools that are sized by demand; `taken` the seats
+        of reservations that are taken."""
+        self._runtime, self._taken = runtime, taken
         self._outlook = Outlook(runtime, launches)
         self._inventory = Inventory(runtime)
 
@@ -85,15 +87,16 @@ class PoolManager:
             held = stock.counts(db, self._settings.pools)
             shown = rolling.without_replacements(db, self._settings, held)
             wishes = stock.wishes_of_administrators(db)
+            kept = bookings.kept(db, self._settings, bookings.live(db), self._taken)
         settings, demands, moment = self._settings, self._outlook.demands(), now()
         pools, free = settings.pools, stock.free_builds(settings, held, clouds)
-        extra = stock.taken_over(settings, held, wishes, clouds, demands)
+        extra = bookings.more(kept, stock.taken_over(settings, held, wishes, clouds, demands, kept), pools)
         counts = {name: stock.counts_of(shown[name], queued.get(name, 0)) for name in pools}
 
         def planned(pool: PoolSettings, batch: int) -> sizing.Plan:
             name, cloud = pool.name, clouds[pool.cloud]
-            set_aside, demand = extra.get(name, 0), demands.get(name)
-            return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, extra=set_aside, demand=demand)
+            more, demand = extra[name], demands.get(name)
+            return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, more=more, demand=demand)
 
         sizes = settings.sizes
         lacks = {
@@ -209,21 +212,16 @@ def plan_for(
     batch: int,
     moment: datetime,
     *,
-    extra: int = 0,
+    more: More = sizing.NONE_MORE,
     demand: Demand | None = None,
 ) -> sizing.Plan:
-    """The pool's plan now: nothing is built while it waits after a failure or drains, or while its cloud is away.
-
-    `extra` machines are kept vacant in place of other pools'.
-    """
+    """The pool's plan now: nothing is built while it waits after a failure or drains, or while its cloud is away."""
     target, limit = stock.target_and_limit(pool, wish)
     if (wish is not None and wish.retry_at is not None and wish.retry_at > moment) or not cloud.in_service:
         batch = 0
     if cloud.draining or not stock.is_serving(wish):
         return sizing.plan(replace(counts, queued=0), target=0, limit=limit, batch=batch)
-    if demand is not None:
-        return sizing.plan(counts, target=target, limit=limit, batch=max(0, batch), reserved=extra, demand=demand)
-    return sizing.plan(counts, target=min(limit, target + extra), limit=limit, batch=max(0, batch))
+    return sizing.plan(counts, target=target, limit=limit, batch=max(0, batch), more=more, demand=demand)
 
 
 def _note_request(db: Session, machine: Machine, reason: str) -> None:

@@ -118,6 +118,28 @@ class CloudStanding(Base):
     room_memory_gb: Mapped[float | None]
 
 
+class Reservation(Base):
+    """So many machines of an environment for a group alone, from one moment to another; `pools` says how many of each.
+
+    A reservation without a group is for those whom somebody names with each launch: a course's people. Where
+    `ends_sessions`, their sessions end with it.
+    """
+
+    __tablename__ = "reservations"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(String(80))
+    environment: Mapped[str] = mapped_column(String(40))
+    group: Mapped[str] = mapped_column(String(64))
+    seats: Mapped[int]
+    pools: Mapped[dict[str, Any]]  # pool -> seats
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+    ends_sessions: Mapped[bool] = mapped_column(default=False)
+    made_by: Mapped[str] = mapped_column(String(64))
+    made_at: Mapped[datetime] = mapped_column(default=now)
+    cancelled_at: Mapped[datetime | None]
+
+
 class BuildTime(Base):
     """How long a machine took from its request to vacant, in seconds: what estimates are made of."""
 

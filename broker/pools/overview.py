@@ -21,16 +21,19 @@ from broker.jobs import QUEUES
 from broker.pools import images, sizing, standing, stock
 from broker.pools.breaker import Breaker, breaker
 from broker.pools.models import COMING, LIVE, CloudStanding, Machine, MachineState, Pool, PoolMode
-from broker.pools.sizing import Counts, Demand
+from broker.pools.reserving import Kept
+from broker.pools.sizing import Counts, Demand, More
 from broker.settings import CloudSettings, PoolSettings, Settings
 
 M = MachineState
 MOST_EVENTS = 20_000
+NOTHING_KEPT = Kept(0.0)
 
 
 @dataclass(frozen=True)
 class PoolCard:
-    """One pool against its target and limit; `goal` vacant machines are kept, and `reason` is what sizing says of it.
+    """One pool against its target and limit; `goal` vacant machines are kept, of them `reserved` for reservations, and
+    `reason` is what sizing says of it.
 
     Where it is sized by demand, `launches_hourly` are expected, and `target` is the least that is kept. `image` says
     what is built from.
@@ -53,6 +56,7 @@ class PoolCard:
     queued: int
     target: int
     goal: int
+    reserved: int
     limit: int
     sizing: str
     launches_hourly: float | None
@@ -158,7 +162,7 @@ class History:
     failed: list[int]
 
 
-def pools(db: Session, settings: Settings, queued: Mapping[str, int]) -> list[PoolCard]:
+def pools(db: Session, settings: Settings, queued: Mapping[str, int], kept: Kept = NOTHING_KEPT) -> list[PoolCard]:
     """All pools, in the settings' order; `queued` counts the sessions that wait, by pool."""
     held, wishes = stock.counts(db, settings.pools), stock.wishes_of_administrators(db)
     demands = stock.demands(db, settings)
@@ -168,7 +172,8 @@ def pools(db: Session, settings: Settings, queued: Mapping[str, int]) -> list[Po
     cards = []
     for name, pool in settings.pools.items():
         counts = stock.counts_of(held[name], queued.get(name, 0))
-        cards.append(_pool(db, settings, pool, counts, wishes.get(name), demands.get(name), busy))
+        more = More(*kept.reserved(name))
+        cards.append(_pool(db, settings, pool, counts, wishes.get(name), demands.get(name), busy, more))
     said = images.words(db, settings)
     return [replace(card, image=said.get((card.environment, card.cloud), "")) for card in cards]
 
@@ -181,6 +186,7 @@ def _pool(
     wish: Pool | None,
     demand: Demand | None,
     busy: Mapping[str, int],
+    more: More,
 ) -> PoolCard:
     size, cloud = settings.sizes[pool.size], settings.clouds[pool.cloud]
     target, limit = stock.target_and_limit(pool, wish)
@@ -205,7 +211,8 @@ def _pool(
         deleting=counts.deleting,
         queued=counts.queued,
         target=target,
-        goal=sizing.goal(target, demand),
+        goal=sizing.goal(target, demand) + (more.reserved if mode is PoolMode.SERVING else 0),
+        reserved=more.reserved,
         limit=limit,
         sizing=pool.sizing,
         launches_hourly=demand.forecast.hourly if demand else None,
@@ -214,19 +221,27 @@ def _pool(
         failures=failures,
         failure=wish.failure if wish else None,
         retry_at=wish.retry_at if wish else None,
-        reason=_reason(counts, target, limit, wish, demand, cloud.concurrent_builds - busy.get(pool.cloud, 0)),
+        reason=_reason(counts, target, limit, wish, demand, cloud.concurrent_builds - busy.get(pool.cloud, 0), more),
         build_seconds=stock.build_seconds(db, pool.name),
         image="",
     )
 
 
-def _reason(counts: Counts, target: int, limit: int, wish: Pool | None, demand: Demand | None, free_builds: int) -> str:
+def _reason(
+    counts: Counts,
+    target: int,
+    limit: int,
+    wish: Pool | None,
+    demand: Demand | None,
+    free_builds: int,
+    more: More,
+) -> str:
     if wish is not None and wish.mode == PoolMode.DRAINING:
         return f"draining: {counts.vacant} vacant to go, {counts.acquired} in use"
     if wish is not None and wish.retry_at is not None and wish.retry_at > now():
         seconds = round((wish.retry_at - now()).total_seconds())
         return f"waits {seconds} s after {wish.failures} failure{'s' if wish.failures != 1 else ''} in a row"
-    return sizing.plan(counts, target=target, limit=limit, batch=max(0, free_builds), demand=demand).reason
+    return sizing.plan(counts, target=target, limit=limit, batch=max(0, free_builds), more=more, demand=demand).reason
 
 
 def machines(db: Session, settings: Settings, *, limit: int = 500) -> list[MachineCard]:

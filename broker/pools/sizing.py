@@ -103,24 +103,43 @@ def goal(target: int, demand: Demand | None) -> int:
     return target if demand is None else max(target, math.ceil(demand.kept - 1e-9))
 
 
+@dataclass(frozen=True)
+class More:
+    """Machines that a pool keeps vacant beyond its own: `reserved` ones, of which `why` tells in words ("12 more for
+    Mantid course, which begins at 14:00 UTC"), and those in place of pools whose cloud is away."""
+
+    reserved: int = 0
+    why: str = ""
+    taken_over: int = 0
+
+
+NONE_MORE = More()
+
+
 def plan(
-    counts: Counts, *, target: int, limit: int, batch: int, reserved: int = 0, demand: Demand | None = None
+    counts: Counts,
+    *,
+    target: int,
+    limit: int,
+    batch: int,
+    more: More = NONE_MORE,
+    demand: Demand | None = None,
 ) -> Plan:
     """Keep machines vacant beyond those that wait for a queued session, within `limit`: `target`, or what `demand`
-    asks for, and `reserved` ones for reservations that begin soon.
+    asks for, and `more` for reservations that begin soon and for pools that are away.
 
     Building goes in batches of at most `batch`, which is what its cloud may still be asked for at a time.
     Machines being built count as vacant soon, so none is built twice; too many vacant ones are removed, those on
     their way never are. Sized by demand, some too many are left to be used up: what is wanted may soon be more again.
     """
     keep = goal(target, demand)
-    wanted = keep + reserved + counts.queued
+    wanted = keep + more.reserved + more.taken_over + counts.queued
     short = wanted - counts.vacant - counts.coming
     room = limit - counts.held
     slack = 0 if demand is None else max(1, keep // 4)
     build = max(0, min(short, room, batch))
     remove = max(0, min(counts.vacant, -short - slack))
-    return Plan(build, remove, _reason(short, room, build, remove, counts, _goal_in_words(keep, reserved, demand)))
+    return Plan(build, remove, _reason(short, room, build, remove, counts, _goal_in_words(keep, more, demand)))
 
 
 def deal(short: Mapping[str, tuple[int, int, int]], slots: int) -> dict[str, int]:
@@ -158,9 +177,13 @@ def _reason(short: int, room: int, build: int, remove: int, counts: Counts, keep
     return f"{goal}: {have}"
 
 
-def _goal_in_words(keep: int, reserved: int, demand: Demand | None) -> str:
-    why = f"target {keep}" if demand is None else because(keep, demand)
-    return why + (f", {reserved} more for reservations" if reserved else "")
+def _goal_in_words(keep: int, more: More, demand: Demand | None) -> str:
+    parts = [f"target {keep}" if demand is None else because(keep, demand)]
+    if more.reserved:
+        parts.append(more.why)
+    if more.taken_over:
+        parts.append(f"{more.taken_over} more for pools whose cloud is away")
+    return ", ".join(parts)
 
 
 def because(keep: int, demand: Demand) -> str:

@@ -19,6 +19,7 @@ from broker.pools.allocation import Offer, Weights
 from broker.pools.fairness import Shares
 from broker.pools.forecast import Forecast
 from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolDemand, PoolMode
+from broker.pools.reserving import Kept
 from broker.pools.sizing import UNBOUNDED, Aim, Counts, Demand, goal
 from broker.pools.standing import Standing, standings
 from broker.pools.takeover import Share
@@ -142,6 +143,7 @@ def taken_over(
     wishes: Mapping[str, Pool],
     clouds: Mapping[str, Standing],
     demands: Mapping[str, Demand],
+    kept: Kept,
 ) -> dict[str, int]:
     """How many machines more each pool keeps vacant in place of pools whose cloud is away or drained."""
     shares = []
@@ -157,7 +159,7 @@ def taken_over(
                 size=(size.gpus, size.cores, size.memory_gb),
                 serving=clouds[pool.cloud].in_service and is_sound(settings, wishes.get(pool.name)),
                 missing=max(0, keep - vacant),
-                room=limit - keep - mine.get(M.ACQUIRED, 0),
+                room=limit - keep - kept.reserved(pool.name)[0] - mine.get(M.ACQUIRED, 0),
             )
         )
     return takeover.taken_over(shares)

@@ -122,7 +122,8 @@ def availability(
 ) -> Availability:
     """What a launch without particular wishes would find: the pool that it would be given, or wait for."""
     wish = Wish(environment, groups=groups)
-    free = [offer for offer in queues.as_free(environment) if allocation.unmet(offer, wish) is None]
+    seat = queues.seats.of(groups)
+    free = [offer for offer in queues.as_free(environment, seat=seat) if allocation.unmet(offer, wish) is None]
     choice = allocation.choose(wish, free, weights)
     if isinstance(choice, Refusal):
         return Availability(0, 0, 0, None, "Not available now", ready=False, possible=False)
@@ -130,13 +131,16 @@ def availability(
     coming = sum(offer.coming for offer in free)
     ahead = 0 if choice.vacant else len(queues.waiting.get(choice.pool, ()))
     seconds = 0.0 if choice.vacant else queues.wait_seconds(choice.pool, ahead + 1)
-    text = _text(vacant, coming, ahead, seconds)
+    kept = next((offer.kept for offer in free if offer.pool == choice.pool and not offer.room), "")
+    text = _text(vacant, coming, ahead, seconds, kept)
     return Availability(vacant, coming, ahead, seconds, text, ready=choice.vacant, possible=True)
 
 
-def _text(vacant: int, coming: int, ahead: int, seconds: float | None) -> str:
+def _text(vacant: int, coming: int, ahead: int, seconds: float | None, kept: str) -> str:
     if vacant:
         return "Ready now"
+    if kept and not coming:
+        return kept.removeprefix("is ").replace("kept", "Kept", 1)
     if ahead:
         return f"Queue: {ahead} before you" + (f", {about(seconds)}" if seconds is not None else "")
     if seconds is not None:

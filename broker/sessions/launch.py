@@ -96,7 +96,7 @@ def _attach(runtime: Runtime, session_id: int) -> None:
         password=session.password or "",
         home=home.path,
         geometry=GEOMETRY,
-        lease_ends=(now() + service.lease_of(runtime.settings, session.environment)).isoformat(),
+        lease_ends=service.first_end(runtime.settings, session).isoformat(),
         principals=(principal(session.id),),
     )
     answer = agent(runtime, machine, "attach", request, AttachAnswer, timeout=runtime.settings.times.attach_timeout)
@@ -114,8 +114,8 @@ def principal(session_id: int) -> str:
 def _become_ready(runtime: Runtime, session_id: int, attempt: int) -> None:
     with runtime.database.transaction() as db:
         session = _still(db, session_id, attempt)
-        lease = service.lease_of(runtime.settings, session.environment)
-        move(db, session, S.READY, reason="the desktop is painted", ready_at=now(), expires_at=now() + lease)
+        ends = service.first_end(runtime.settings, session)
+        move(db, session, S.READY, reason="the desktop is painted", ready_at=now(), expires_at=ends)
         mark(db, session, "ready")
 
 

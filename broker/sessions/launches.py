@@ -24,11 +24,15 @@ class LaunchLog:
         self._seen: set[int] = set()
 
     def fresh(self) -> list[tuple[str, datetime]]:
-        """The pool and the moment of each launch since the last call; of five weeks at the first."""
+        """The pool and the moment of each launch since the last call; of five weeks at the first.
+
+        Who has a reservation's seat is expected by the reservation, and by nothing else.
+        """
         query = select(UserSession.id, UserSession.pool, UserSession.requested_at).where(
             UserSession.id > self._newest - OVERLAP,
             UserSession.requested_at > now() - REMEMBERED,
             UserSession.pool.is_not(None),
+            UserSession.reservation_id.is_(None),
         )
         with self._runtime.database.reading() as db:
             rows = [row for row in db.execute(query) if row.id not in self._seen]

@@ -64,6 +64,8 @@ class UserSession(Base):
     expires_at: Mapped[datetime | None]
     pool: Mapped[str | None] = mapped_column(String(40))
     machine_id: Mapped[int | None] = mapped_column(ForeignKey("machines.id"), unique=True)
+    reservation_id: Mapped[int | None] = mapped_column(ForeignKey("reservations.id"), index=True)  # its seat is of it
+    bound_until: Mapped[datetime | None]  # it ends then, with its reservation, whatever its lease
     reason: Mapped[str] = mapped_column(Text, default="")
     end_reason: Mapped[str | None] = mapped_column(Text)
     failure: Mapped[str | None] = mapped_column(Text)

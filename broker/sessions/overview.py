@@ -199,7 +199,7 @@ def _card(
         expires_at=session.expires_at,
         seconds_left=_seconds(moment, session.expires_at) if ready else None,
         lease_seconds=_seconds(session.ready_at, session.expires_at) if ready else None,
-        longest_until=session.ready_at + longest if ready and session.ready_at else None,
+        longest_until=_longest(session, longest) if ready else None,
         ended_at=session.ended_at,
         end_reason=session.end_reason,
         failure=session.failure,
@@ -208,6 +208,12 @@ def _card(
         launch=marks,
         use=_use(settings, session, moment) if ready else None,
     )
+
+
+def _longest(session: UserSession, longest: timedelta) -> datetime | None:
+    """Until when it may live at most."""
+    ends = [session.ready_at + longest] if session.ready_at else []
+    return min([*ends, session.bound_until] if session.bound_until else ends, default=None)
 
 
 def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from broker.errors import (
     AlreadyRunning,
     Forbidden,
     InvalidRequest,
+    LeaseTooLong,
+    NoSeat,
     NotFound,
     NothingFits,
     NoVacantMachine,
@@ -27,10 +29,10 @@ from broker.identity.service import Person
 from broker.pools import allocation, stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.alternatives import alternatives, why_not
-from broker.pools.models import Machine, MachineState
+from broker.pools.models import Machine, MachineState, Reservation
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
-from broker.sessions import quotas, rules, waiting
+from broker.sessions import quotas, rules, seats, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
 from broker.settings import EnvironmentSettings, Settings
 
@@ -43,24 +45,41 @@ _ACTIVE = select(_SESSIONS.c.id, _SESSIONS.c.environment).where(
 )
 
 
-def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = False) -> UserSession:
+def request(
+    runtime: Runtime, person: Person, wish: Wish, *, another: bool = False, guest_of: Reservation | None = None
+) -> UserSession:
     """Launch a session: claim a vacant machine, or queue for one. Nothing is changed where it raises.
 
     `another` allows a second session of an environment that the person has running already. Two requests of one
     person at the same moment are served one after the other, so that a double click makes one session.
+
+    A guest of a reservation takes one of its seats, and may use its environment and pools for that; twice is once.
     """
-    environment = offered(runtime.settings, person, wish.environment)
-    wish = replace(wish, groups=tuple(sorted(person.groups)))
+    if guest_of is None:
+        environment, groups = offered(runtime.settings, person, wish.environment), person.groups
+    else:
+        environment, groups = _as_guest(runtime.settings, person, guest_of)
+    wish = replace(wish, groups=tuple(sorted(groups)))
     with runtime.database.transaction() as db:
         db.execute(_LOCK, {"user": person.user_id})
-        _must_be_allowed(db, runtime.settings, person, environment, another)
-        offers = waiting.vacancies(db, runtime.settings, environment.name, behind=waiting.queued_by_pool(db))
+        seated = _seated(db, person, guest_of) if guest_of else None
+        if seated is not None:
+            return seated
+        _must_be_allowed(db, runtime.settings, person, environment, another or guest_of is not None)
+        kept = seats.hold(db, runtime.settings, environment.name)
+        seat = kept.of(person.groups) if guest_of is None else kept.of((), guest_of.id)
+        if guest_of is not None and seat is None:
+            raise NoSeat(f"{guest_of.title} has no seat for you now.", hint="Ask who runs it.")
+        ahead = waiting.queued_by_pool(db)
+        offers = waiting.vacancies(db, runtime.settings, environment.name, kept, behind=ahead, seat=seat)
         group, affordable = _group_for(db, runtime.settings, person, environment, wish, offers)
         session = UserSession(
             user_id=person.user_id,
             group=group,
             environment=environment.name,
             wish=asdict(wish),
+            reservation_id=seat,
+            bound_until=guest_of.ends_at if guest_of is not None and guest_of.ends_sessions else None,
             password=secrets.token_urlsafe(18),
             requested_at=now(),
         )
@@ -75,6 +94,23 @@ def request(runtime: Runtime, person: Person, wish: Wish, *, another: bool = Fal
             reason = allocation.explain(best, affordable, wish, stock.weights(runtime.settings))
             move(db, session, S.QUEUED, reason=reason, pool=best.pool)
         return session
+
+
+def _as_guest(settings: Settings, person: Person, of: Reservation) -> tuple[EnvironmentSettings, frozenset[str]]:
+    """The environment of the reservation, and the groups that open its pools to this person."""
+    environment = settings.environments.get(of.environment)
+    if environment is None:
+        raise UnknownEnvironment(
+            f"{of.title} is of {of.environment}, which is no longer offered.", hint="Tell an administrator."
+        )
+    pools = (settings.pools[pool] for pool in of.pools if pool in settings.pools)
+    return environment, person.groups.union(*(pool.groups for pool in pools))
+
+
+def _seated(db: Session, person: Person, of: Reservation) -> UserSession | None:
+    """The session with which this person has a seat of the reservation already."""
+    mine = (UserSession.user_id == person.user_id, UserSession.reservation_id == of.id)
+    return db.scalar(select(UserSession).where(*mine, UserSession.state.in_(ACTIVE)).order_by(UserSession.id).limit(1))
 
 
 def offered(settings: Settings, person: Person, name: str) -> EnvironmentSettings:
@@ -138,7 +174,9 @@ def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
 
 def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
     """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
-    offers = waiting.vacancies(db, settings, session.environment, behind={})
+    kept = seats.hold(db, settings, session.environment)
+    session.reservation_id = session.reservation_id or kept.of(wish_of(session).groups)
+    offers = waiting.vacancies(db, settings, session.environment, kept, behind={}, seat=session.reservation_id)
     return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
 
 
@@ -218,7 +256,10 @@ def extend(runtime: Runtime, person: Person, session_id: int, hours: float | Non
                 hint="Wait until it is ready." if session.state in ACTIVE else "Launch a new one.",
             )
         started = session.ready_at or session.requested_at
-        session.expires_at = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
+        longer = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
+        if session.bound_until is not None and longer > session.bound_until:
+            raise LeaseTooLong("This session ends with its course.", hint="Save your work in your home before.")
+        session.expires_at = longer
         session.warned_minutes = None
         events.record(db, "session:extend", session.id, actor=person.name, owner=session.user_id, hours=wished)
         return session
@@ -294,6 +335,12 @@ def _desktop(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
         host_key=machine.host_key or "",
         password=session.password,
     )
+
+
+def first_end(settings: Settings, session: UserSession) -> datetime:
+    """When a session that is ready now ends, unless it is extended."""
+    ends = now() + lease_of(settings, session.environment)
+    return ends if session.bound_until is None else min(ends, session.bound_until)
 
 
 def lease_of(settings: Settings, environment: str) -> timedelta:

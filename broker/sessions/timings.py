@@ -14,7 +14,7 @@ from broker.database import now
 from broker.pools import figures, sizing, stock
 from broker.pools.models import MachineState
 from broker.runtime import Runtime
-from broker.sessions import idleness
+from broker.sessions import booked, idleness
 from broker.sessions.idle import activity_of
 from broker.sessions.models import LIVE, STAGES, LaunchMark, SessionState, UserSession
 from broker.settings import Settings
@@ -109,6 +109,7 @@ class Figures:
             yield from figures.clouds(db, self._settings)
             yield self._sessions(db)
             yield self._uses(db)
+            yield self._reservations(db)
             yield _launches(db)
 
     def _pools(self, db: Session) -> Iterator[Metric]:
@@ -155,6 +156,15 @@ class Figures:
             for use in idleness.Use:
                 uses.add_metric([environment, use.value], found[environment, use])
         return uses
+
+    def _reservations(self, db: Session) -> Metric:
+        seats = GaugeMetricFamily(
+            "beamdesk_reservation_seats", "Seats of reservations.", labels=["reservation", "environment", "of"]
+        )
+        for card in booked.cards(db, self._settings):
+            for of, number in {"booked": card.seats, "taken": card.taken, "ready": card.ready}.items():
+                seats.add_metric([str(card.id), card.environment, of], number)
+        return seats
 
 
 def _launches(db: Session) -> Metric:

@@ -84,7 +84,8 @@ class SessionUpkeep:
             with self._runtime.database.transaction() as db:
                 session = db.get_one(UserSession, found.id)
                 if session.state == S.READY and session.expires_at is not None and session.expires_at <= now():
-                    service.close(db, session, reason="its lease is over")
+                    bound = session.bound_until is not None and session.bound_until <= now()
+                    service.close(db, session, reason="its course is over" if bound else "its lease is over")
 
     def _warn(self) -> None:
         """Warn of the end in the desktop; the portal shows it by itself."""
@@ -98,10 +99,13 @@ class SessionUpkeep:
                     session = db.get_one(UserSession, found.id)
                     session.warned_minutes = minutes
                     events.record(db, "session:warn", session.id, owner=session.user_id, minutes=minutes)
-                self._notify(found.id, max(1, round(left.total_seconds() / 60)))
+                may_extend = found.bound_until is None or found.expires_at != found.bound_until
+                self._notify(found.id, max(1, round(left.total_seconds() / 60)), may_extend=may_extend)
 
-    def _notify(self, session_id: int, minutes: int) -> None:
-        text = "Save your work, or extend the session in the portal."
+    def _notify(self, session_id: int, minutes: int, *, may_extend: bool) -> None:
+        text = (
+            "Save your work, or extend the session in the portal." if may_extend else "The course ends: save your work."
+        )
         title = f"This session ends in {minutes} minute{'s' if minutes > 1 else ''}"
         job_id = f"notify-{session_id}-{minutes}"
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -15,8 +15,11 @@ from broker.pools import fairness, stock
 from broker.pools.allocation import Offer
 from broker.pools.fairness import Holding, Waiter
 from broker.pools.models import COMING, Machine
+from broker.pools.reserving import Kept
+from broker.sessions import seats
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.rules import Line, wait_estimate
+from broker.sessions.seats import Seats
 from broker.settings import Settings
 
 _SESSIONS = UserSession.metadata.tables[UserSession.__tablename__]
@@ -26,6 +29,8 @@ _QUEUED = (
     .group_by(_SESSIONS.c.pool)
 )
 
+NO_SEATS = Seats(Kept(0.0))
+
 
 @dataclass(frozen=True)
 class Queues:
@@ -34,6 +39,7 @@ class Queues:
     offers: dict[str, Offer]
     waiting: dict[str, list[int]]  # session ids, the next one first
     lines: dict[str, Line] = field(default_factory=dict)
+    seats: Seats = NO_SEATS
 
     def place(self, pool: str | None, session_id: int) -> int | None:
         """The session's place in its pool's queue; 1 is next, None where it does not wait there."""
@@ -53,20 +59,26 @@ class Queues:
         """How many others wait for the pool already."""
         return sum(other != session_id for other in self.waiting.get(pool, ()))
 
-    def as_free(self, environment: str, session_id: int | None = None) -> list[Offer]:
-        """The pools of `environment`, with as vacant what nobody else waits for."""
+    def as_free(self, environment: str, session_id: int | None = None, *, seat: int | None = None) -> list[Offer]:
+        """The pools of `environment`, with as vacant what nobody else waits for, nor is it kept for others.
+
+        `seat` is the reservation of which somebody has a seat.
+        """
         mine = (offer for offer in self.offers.values() if offer.environment == environment)
-        return [replace(o, vacant=max(0, o.vacant - self.ahead(o.pool, session_id))) for o in mine]
+        return [self.seats.kept.net(offer, behind=self.ahead(offer.pool, session_id), mine=seat) for offer in mine]
 
     def free(self, pool: str) -> int:
-        """Vacant machines that nobody waits for."""
-        return max(0, self.offers[pool].vacant - len(self.waiting.get(pool, ()))) if self.offers[pool].serving else 0
+        """Vacant machines that nobody waits for, and that are kept for nobody."""
+        offer = self.offers[pool]
+        return self.seats.kept.net(offer, behind=self.ahead(pool)).vacant if offer.serving else 0
 
 
 def look(db: Session, settings: Settings, environment: str | None = None) -> Queues:
     """The queues of all pools of `environment`, or of all."""
     offers = {offer.pool: offer for offer in stock.offers(db, settings, environment)}
-    return Queues(offers, _waiting(db, settings), _lines(db, offers))
+    found = seats.look(db, settings, environment)
+    ordinary = {name: found.kept.net(offer, behind=0) for name, offer in offers.items()}
+    return Queues(offers, _waiting(db, settings), _lines(db, ordinary), found)
 
 
 def queued_by_pool(db: Session) -> Counter[str]:
@@ -75,13 +87,17 @@ def queued_by_pool(db: Session) -> Counter[str]:
     return Counter({str(pool): number for pool, number in rows})
 
 
-def vacancies(db: Session, settings: Settings, environment: str, *, behind: Mapping[str, int]) -> list[Offer]:
+def vacancies(
+    db: Session, settings: Settings, environment: str, seats: Seats, *, behind: Mapping[str, int], seat: int | None
+) -> list[Offer]:
     """The pools of `environment`, with as vacant what somebody may be given who comes after those that wait.
 
-    The one place that says which vacant machines a launch may take; `behind` counts, by pool, those who go first.
+    The one place that says which vacant machines a launch may take; `behind` counts, by pool, those who go first, and
+    `seat` is the reservation of which somebody has a seat. `seats` were held before, so that they are true until the
+    machine is claimed.
     """
     return [
-        replace(offer, vacant=max(0, offer.vacant - behind.get(offer.pool, 0)))
+        seats.kept.net(offer, behind=behind.get(offer.pool, 0), mine=seat)
         for offer in stock.offers(db, settings, environment)
     ]
 
@@ -124,10 +140,19 @@ def _lines(db: Session, offers: dict[str, Offer]) -> dict[str, Line]:
     degraded = {name for name, pool in stock.wishes_of_administrators(db).items() if pool.retry_at is not None}
     return {
         name: _line(
-            stock.build_seconds(db, name), began[name], ends[name], moment, offer.room > 0 and name not in degraded
+            stock.build_seconds(db, name),
+            _ordinary(began[name], offer),
+            ends[name],
+            moment,
+            offer.room > 0 and name not in degraded,
         )
         for name, offer in offers.items()
     }
+
+
+def _ordinary(began: list[datetime], offer: Offer) -> list[datetime]:
+    """Of the machines that are coming, those for everybody: the last ones, where others are kept for a reservation."""
+    return sorted(began)[max(0, len(began) - offer.coming) :] if offer.kept else began
 
 
 def _moments(db: Session, query: object) -> defaultdict[str, list[datetime]]:

@@ -16,8 +16,9 @@ from broker.pools import allocation, stock
 from broker.pools.allocation import Wish
 from broker.pools.alternatives import Alternative, WhyNot, alternatives, why_not
 from broker.runtime import Runtime
-from broker.sessions import quotas, service, waiting
+from broker.sessions import quotas, seats, service, waiting
 from broker.sessions.models import SessionState, UserSession
+from broker.sessions.seats import Seats
 from broker.sessions.waiting import Queues
 from broker.settings import Settings
 
@@ -38,7 +39,7 @@ NONE = Prospects([], [])
 def prospects(settings: Settings, queues: Queues, session: UserSession) -> Prospects:
     """The prospects of a session that waits."""
     wish = service.wish_of(session)
-    offers = queues.as_free(session.environment, session.id)
+    offers = queues.as_free(session.environment, session.id, seat=session.reservation_id)
     waits = queues.waits(offers, session.id)
     place = queues.place(session.pool, session.id)
     if session.pool is not None and place is not None:
@@ -55,6 +56,7 @@ def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[st
     """
     with runtime.database.transaction() as db:
         session = service.mine(db, person, session_id)
+        kept = seats.hold(db, runtime.settings, session.environment)  # before the group, as launches do
         quotas.hold(db, runtime.settings, session.group)
         db.refresh(session, with_for_update=True)
         before = service.wish_of(session)
@@ -66,14 +68,15 @@ def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[st
                 f"Session {session.id} waits no longer: it is {session.state}.", hint="Reload the page to see it."
             )
         events.record(db, "session:wish", session.id, actor=person.name, owner=session.user_id, wish=asdict(wish))
-        _settle(db, runtime.settings, session, wish)
+        _settle(db, runtime.settings, session, wish, kept)
         return session
 
 
-def _settle(db: Session, settings: Settings, session: UserSession, wish: Wish) -> None:
+def _settle(db: Session, settings: Settings, session: UserSession, wish: Wish, kept: Seats) -> None:
     """Write the new wish down and serve it, or let it wait, behind those who wait already."""
     others = waiting.queued_by_pool(db) - Counter([session.pool or ""])
-    offers = waiting.vacancies(db, settings, session.environment, behind=others)
+    seat = session.reservation_id
+    offers = waiting.vacancies(db, settings, session.environment, kept, behind=others, seat=seat)
     fitting = allocation.ranked(wish, offers, stock.weights(settings))
     if not fitting:
         raise service.nothing_fits(wish, offers)

@@ -30,12 +30,15 @@ class Asked:
     with_faults: bool = False
     wait_chance: float | None = None
     build_minutes: float | None = None
+    course: int | None = None
 
 
 def scenario(asked: Asked) -> Scenario:
     """The recorded day, the made-up facility, or a made-up day of the settings' pools."""
     found = _found(asked)
     found = replace(found, pools=tuple(_as_asked(asked, pool) for pool in found.pools))
+    if asked.course is not None:
+        found = generate.with_course(found, asked.course, asked.seed)
     if asked.with_faults:
         names = [cloud.name for cloud in found.clouds]
         found = replace(found, faults=faults.bad_day(names, found.measured_from, random.Random(asked.seed)))

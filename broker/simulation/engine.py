@@ -8,6 +8,7 @@ changed; forecasts are made anew as often as the manager makes them.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from broker.pools import allocation, sizing
 from broker.pools.allocation import Choice, Refusal, Wish
 from broker.pools.breaker import pause
 from broker.pools.forecast import REFRESH, Launches
+from broker.pools.reserving import Booking
 from broker.simulation.faults import weather
 from broker.simulation.figures import Figures, Recorder, Wait
 from broker.simulation.policies import ADVISED, Policy, advised, bases
@@ -31,6 +33,8 @@ DELETE = 30.0  # seconds until a machine is gone
 KEEP_FAILED = 600.0  # seconds until a failed machine is removed
 REFUSED_AFTER = 5.0  # seconds until a cloud that is away is known to be so
 RETRY_FIRST, RETRY_LONGEST = 5.0, 600.0  # seconds between tries after failures
+NEARS = 6 * 3600.0  # seconds before its begin, from which on a booking is looked at each minute
+Alike = tuple[Wish, int | None]  # whoever has the same wish, and a seat of the same booking or of none
 SPREAD = 0.2  # of build times: the standard deviation of their logarithm
 
 
@@ -67,6 +71,8 @@ class Engine:
             self._environments[stock.pool.environment].append(stock)
             self._cloud_stocks[stock.pool.cloud].append(stock)
         self._by_name = {stock.pool.name: stock for stock in self._stocks}
+        for booking in scenario.bookings:
+            self._by_name[booking.pool].bookings[booking.id] = booking
         self._waiting: dict[str, list[Waiting]] = defaultdict(list)
         self._to_fill: set[str] = set()
         self._recorder = Recorder()
@@ -79,6 +85,10 @@ class Engine:
         self._at(max(began, self._scenario.measured_from), self._begin_to_count)
         for cloud in self._clouds:
             self._fill_soon(cloud)
+        for booking in self._scenario.bookings:
+            for at in range(math.ceil(max(self._now, booking.begins - NEARS)), math.ceil(booking.ends), 60):
+                self._at(at, self._look_at, booking)
+            self._at(booking.ends, self._look_at, booking)
         happened = 0
         while self._events and self._events[0][0] < until:
             self._now, number, happen, details = heapq.heappop(self._events)
@@ -137,6 +147,13 @@ class Engine:
             for one in queue:
                 self._note_wait(one, until, over=False)
 
+    def _look_at(self, booking: Booking) -> None:
+        """Its pool is filled when it must, and what it kept is given out when it is over."""
+        pool = self._by_name[booking.pool].pool
+        self._fill_soon(pool.cloud)
+        if self._waiting[pool.environment]:
+            self._serve(pool.environment)
+
     # Sessions
 
     def _next_launch(self) -> None:
@@ -146,36 +163,40 @@ class Engine:
 
     def _launch(self, launch: Launch) -> None:
         self._next_launch()
-        choice = self._choose(launch.wish)
+        choice = self._choose(launch)
         if not isinstance(choice, Choice):
             self._recorder.refused += self._recorder.counting
             return
         stock = self._by_name[choice.pool]
         for one in (stock, stock.base):
-            if one is not None:
+            if one is not None and launch.booking is None:  # who has a seat is expected by the booking
                 one.launches.note(self._now)
         self._recorder.launched(choice.pool)
         if choice.vacant:
             self._start(launch, stock)
         else:
             stock.queued += 1
+            stock.seat(launch.booking, waiting=1)
             self._waiting[launch.wish.environment].append(Waiting(launch, choice.pool, stock.full))
         self._fill_soon(stock.pool.cloud)
 
-    def _choose(self, wish: Wish, *, next_in_line: bool = False) -> Choice | Refusal:
+    def _choose(self, launch: Launch, *, next_in_line: bool = False) -> Choice | Refusal:
         """Nobody overtakes those who wait: a newcomer sees only what they leave."""
-        stocks = self._environments[wish.environment]
-        return allocation.choose(wish, [stock.offer(newcomer=not next_in_line) for stock in stocks])
+        stocks, newcomer = self._environments[launch.wish.environment], not next_in_line
+        offers = [stock.offer(self._now, newcomer=newcomer, booking=launch.booking) for stock in stocks]
+        return allocation.choose(launch.wish, offers)
 
     def _start(self, launch: Launch, stock: Stock) -> None:
         stock.settle(self._now)
         stock.vacant -= 1
         stock.acquired += 1
-        self._at(self._now + launch.seconds, self._finish, stock)
+        stock.seat(launch.booking, claimed=1)
+        self._at(self._now + launch.seconds, self._finish, stock, launch.booking)
 
-    def _finish(self, stock: Stock) -> None:
+    def _finish(self, stock: Stock, booking: int | None) -> None:
         stock.settle(self._now)
         stock.acquired -= 1
+        stock.seat(booking, claimed=-1)
         self._delete(stock, 1)
 
     def _delete(self, stock: Stock, number: int) -> None:
@@ -190,14 +211,14 @@ class Engine:
     def _serve(self, environment: str) -> None:
         """Machines for those who wait, in order, while there are any."""
         stocks, still = self._environments[environment], []
-        choices: dict[Wish, Choice | Refusal] = {}  # alike wishes are served alike, until a machine was taken
+        choices: dict[Alike, Choice | Refusal] = {}  # alike wishes are served alike, until a machine was taken
         for one in in_order(self._waiting[environment]):
-            wish = one.launch.wish
-            if any(stock.vacant for stock in stocks) and wish not in choices:
-                choices[wish] = self._choose(wish, next_in_line=True)
-            choice = choices.get(wish)
+            alike = one.launch.wish, one.launch.booking
+            if any(stock.vacant for stock in stocks) and alike not in choices:
+                choices[alike] = self._choose(one.launch, next_in_line=True)
+            choice = choices.get(alike)
             if isinstance(choice, Choice) and choice.vacant:
-                self._by_name[one.pool].queued -= 1
+                self._leave(one)
                 self._start(one.launch, self._by_name[choice.pool])
                 self._note_wait(one, self._now)
                 choices.clear()
@@ -205,17 +226,24 @@ class Engine:
                 still.append(one)
         self._waiting[environment] = still
 
+    def _leave(self, one: Waiting) -> None:
+        """Somebody waits for their pool no longer."""
+        stock = self._by_name[one.pool]
+        stock.queued -= 1
+        stock.seat(one.launch.booking, waiting=-1)
+
     def _follow(self, environment: str) -> None:
         """All who wait look where the best chance is now."""
-        choices: dict[Wish, Choice | Refusal] = {}
+        choices: dict[Alike, Choice | Refusal] = {}
         for place, one in enumerate(self._waiting[environment]):
-            wish = one.launch.wish
-            if wish not in choices:
-                choices[wish] = self._choose(wish, next_in_line=True)
-            choice = choices[wish]
+            alike = one.launch.wish, one.launch.booking
+            if alike not in choices:
+                choices[alike] = self._choose(one.launch, next_in_line=True)
+            choice = choices[alike]
             if isinstance(choice, Choice) and choice.pool != one.pool:
-                self._by_name[one.pool].queued -= 1
+                self._leave(one)
                 self._by_name[choice.pool].queued += 1
+                self._by_name[choice.pool].seat(one.launch.booking, waiting=1)
                 self._waiting[environment][place] = replace(one, pool=choice.pool)
                 self._fill_soon(self._by_name[choice.pool].pool.cloud)
 
@@ -260,7 +288,7 @@ class Engine:
 
     def _look(self, stock: Stock) -> tuple[int, int, int]:
         """Remove what is too much; what the pool is short of, as deal() wants it."""
-        plan = stock.plan(sizing.UNBOUNDED if stock.retry_at <= self._now else 0)
+        plan = stock.plan(sizing.UNBOUNDED if stock.retry_at <= self._now else 0, self._now)
         if plan.remove:
             self._remove(stock, plan.remove)
         return stock.queued + stock.lacks - stock.vacant - stock.coming, plan.build, stock.coming
@@ -273,7 +301,7 @@ class Engine:
 
     def _specialise(self, stock: Stock, base: Stock) -> int:
         """Take from the base what the pool is short of; how many more it would take."""
-        plan = stock.plan(sizing.UNBOUNDED)
+        plan = stock.plan(sizing.UNBOUNDED, self._now)
         if plan.remove:
             self._remove(stock, plan.remove)
         taken = min(plan.build, base.vacant)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 
 import numpy as np
 
 from broker.pools.allocation import Wish
+from broker.pools.reserving import Booking
 from broker.pools.sizing import Aim
 from broker.simulation.scenario import DAY, HOUR, Cloud, Launch, Pool, Scenario
 
@@ -92,6 +93,20 @@ def scenario(facility: Facility, *, launches: int | None = None, seed: int = 1) 
         days += [Launch(at, wish, _session(numbers)) for at in moments(numbers, rate, start, 2)]
     days.sort(key=lambda launch: launch.at)
     return Scenario(facility.title, facility.clouds, facility.pools, days, WEDNESDAY, WEDNESDAY + DAY, past)
+
+
+def with_course(found: Scenario, seats: int, seed: int = 1) -> Scenario:
+    """The day, with a course from 14:00 to 17:00 UTC in its largest pool, whose limit is so much higher; its people
+    come within the ten minutes around its begin."""
+    numbers = np.random.default_rng(seed)
+    largest = max(found.pools, key=lambda pool: pool.limit)
+    begins, ends = found.measured_from + 14 * HOUR, found.measured_from + 17 * HOUR
+    booking = Booking(1, f"a course of {seats}", largest.name, seats, begins, ends)
+    wish, at = Wish(largest.environment), sorted((begins + 600 * (numbers.random(seats) - 0.5)).tolist())
+    people = [Launch(moment, wish, ends - moment, booking.id) for moment in at]
+    pools = tuple(replace(p, limit=p.limit + seats) if p is largest else p for p in found.pools)
+    launches = sorted([*found.launches, *people], key=lambda launch: launch.at)
+    return replace(found, pools=pools, launches=launches, bookings=(*found.bookings, booking))
 
 
 def moments(numbers: np.random.Generator, per_day: float, start: float, days: int) -> list[float]:

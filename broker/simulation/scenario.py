@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from broker.pools import stock
 from broker.pools.allocation import Wish
+from broker.pools.reserving import Booking
 from broker.pools.sizing import Aim
 from broker.settings import PoolSettings, Settings
 from broker.simulation.faults import Fault
@@ -45,11 +46,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Launch:
-    """Somebody asks for a desktop, and uses it for so many seconds."""
+    """Somebody asks for a desktop, and uses it for so many seconds; on a seat of a booking, where they have one."""
 
     at: float
     wish: Wish
     seconds: float
+    booking: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Scenario:
     past: Mapping[str, Sequence[float]] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     specialise_seconds: float = 60.0
+    bookings: tuple[Booking, ...] = ()
 
     def clock(self, moment: float) -> float:
         """Hours since the midnight (UTC) before the counting begins."""

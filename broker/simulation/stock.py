@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker.pools import sizing
 from broker.pools.allocation import Offer
 from broker.pools.forecast import Launches
-from broker.pools.sizing import Counts, Demand, Plan
+from broker.pools.reserving import Booking, Kept, Pace
+from broker.pools.sizing import NONE_MORE, Counts, Demand, More, Plan
 from broker.pools.stock import RECENT_BUILDS
 from broker.simulation.scenario import Cloud, Pool
+
+MARGIN = 900.0  # seconds before a booking begins, when all its machines are to be vacant
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Stock:
     most: int = 0
     builds: int = 0
     removed: int = 0
+    bookings: dict[int, Booking] = field(default_factory=dict)
 
     @property
     def held(self) -> int:
@@ -102,13 +106,35 @@ class Stock:
             self.least, self.most = min(self.least, goal), max(self.most, goal)
         return goal != before
 
-    def plan(self, batch: int) -> Plan:
-        """What the manager would do."""
-        counts = Counts(self.vacant, self.coming, self.acquired, self.failed, self.deleting, self.queued + self.lacks)
-        return sizing.plan(counts, target=self.target, limit=self.pool.limit, batch=batch, demand=self.demand)
+    def seat(self, booking: int | None, *, claimed: int = 0, waiting: int = 0) -> None:
+        """So many more, or fewer, have a machine for the booking, and wait for one."""
+        if booking in self.bookings:
+            before = self.bookings[booking]
+            claimed, waiting = before.claimed + claimed, before.waiting + waiting
+            self.bookings[booking] = replace(before, claimed=claimed, waiting=waiting)
 
-    def offer(self, *, newcomer: bool) -> Offer:
-        """The pool as allocation sees it; of its vacant machines, a newcomer sees only what those who wait leave."""
+    def _kept(self, moment: float) -> Kept:
+        pace = Pace(self.lead_seconds, self.cloud.concurrent_builds, MARGIN)
+        return Kept(moment, MARGIN, {self.pool.name: list(self.bookings.values())}, {self.pool.name: pace})
+
+    def plan(self, batch: int, moment: float) -> Plan:
+        """What the manager would do."""
+        more = More(*self._kept(moment).reserved(self.pool.name)) if self.bookings else NONE_MORE
+        counts = Counts(self.vacant, self.coming, self.acquired, self.failed, self.deleting, self.queued + self.lacks)
+        return sizing.plan(
+            counts, target=self.target, limit=self.pool.limit, batch=batch, more=more, demand=self.demand
+        )
+
+    def offer(self, moment: float, *, newcomer: bool, booking: int | None = None) -> Offer:
+        """The pool as allocation sees it: of its vacant machines, a newcomer sees only what those who wait leave, and
+        nobody what is kept for others."""
+        whole = self._whole()
+        behind = self.queued if newcomer else 0
+        if self.bookings:
+            return self._kept(moment).net(whole, behind=behind, mine=booking if booking in self.bookings else None)
+        return replace(whole, vacant=max(0, whole.vacant - behind)) if behind else whole
+
+    def _whole(self) -> Offer:
         return Offer(
             pool=self.pool.name,
             environment=self.pool.environment,
@@ -117,7 +143,7 @@ class Stock:
             cores=self.pool.cores,
             memory_gb=self.pool.memory_gb,
             gpus=self.pool.gpus,
-            vacant=max(0, self.vacant - self.queued) if newcomer else self.vacant,
+            vacant=self.vacant,
             coming=self.coming,
             room=max(0, self.pool.limit - self.held),
             limit=self.pool.limit,

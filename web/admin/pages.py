@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from broker.errors import NotFound
 from broker.pools import overview as pools
+from broker.sessions import booked, seats, timings
 from broker.sessions import overview as sessions
-from broker.sessions import timings
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
 from web.site import person, site
@@ -48,7 +48,7 @@ def _summary(db: Session) -> dict[str, Any]:
 
 
 def _pools(db: Session) -> dict[str, Any]:
-    return {"pools": pools.pools(db, site().settings, queued_by_pool(db))}
+    return {"pools": pools.pools(db, site().settings, queued_by_pool(db), seats.look(db, site().settings).kept)}
 
 
 def _sessions(db: Session) -> dict[str, Any]:
@@ -75,6 +75,11 @@ def _clouds(db: Session) -> dict[str, Any]:
     return {"clouds": pools.clouds(db, site().settings)}
 
 
+def _reservations(db: Session) -> dict[str, Any]:
+    reservable = {name: environment.title for name, environment in site().settings.environments.items()}
+    return {"reservations": booked.cards(db, site().settings), "reservable": reservable}
+
+
 def _events(db: Session) -> dict[str, Any]:
     return {"events": pools.recent_events(db, limit=40)}
 
@@ -83,6 +88,7 @@ PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "summary": _summary,
     "pools": _pools,
     "clouds": _clouds,
+    "reservations": _reservations,
     "queue": _queue,
     "sessions": _sessions,
     "machines": _machines,

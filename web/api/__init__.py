@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from apiflask import APIFlask
 
-from web.api import admin, clouds, connections, document, environments, machines, operations, pools, sessions, sign_in
+from web.api import (
+    admin,
+    clouds,
+    connections,
+    courses,
+    document,
+    environments,
+    machines,
+    operations,
+    pools,
+    reservations,
+    sessions,
+    sign_in,
+)
 
 ROOT = "/api/v1"
 
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, environments, sessions, connections):
+    for resource in (sign_in, environments, sessions, connections, courses):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
-    for resource in (admin, clouds, pools, machines):
+    for resource in (admin, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")
     app.register_blueprint(operations.blueprint)
     document.register(app)

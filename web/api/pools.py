@@ -6,6 +6,7 @@ from apiflask import APIBlueprint
 
 from broker.pools import overview, service
 from broker.pools.overview import History, PoolCard
+from broker.sessions import seats
 from broker.sessions.waiting import queued_by_pool
 from web.api.admin import administrators_only
 from web.api.schemas import HistoryOut, HistoryQuery, PoolOut, ResizeBody, many
@@ -62,7 +63,7 @@ def resume(name: str) -> PoolCard:
 
 def _cards() -> list[PoolCard]:
     with site().runtime.database.reading() as db:
-        return overview.pools(db, site().settings, queued_by_pool(db))
+        return overview.pools(db, site().settings, queued_by_pool(db), seats.look(db, site().settings).kept)
 
 
 def _card(name: str) -> PoolCard:

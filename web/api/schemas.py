@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Moment = datetime
@@ -303,7 +303,8 @@ class OverviewOut(Given):
 
 class PoolOut(Given):
     """One pool against its target and limit; `reason` is what its keeper thinks of it now, `goal` the vacant machines
-    that it keeps. One that is sized by demand is expected to have `launches_hourly`, and keeps at least `target`."""
+    that it keeps, `reserved` ones among them. One that is sized by demand is expected to have `launches_hourly`, and
+    keeps at least `target`."""
 
     name: str
     environment: str
@@ -322,6 +323,7 @@ class PoolOut(Given):
     queued: int
     target: int
     goal: int
+    reserved: int
     limit: int
     sizing: Literal["fixed", "demand"]
     launches_hourly: float | None
@@ -478,6 +480,142 @@ class CloudOut(Given):
     concurrent_builds: int
     limit: int
     failure: str | None
+
+
+Aware = Annotated[AwareDatetime, Field(strict=False)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class ReservationBody(Taken):
+    """Which machines to reserve, for which group, and when. `pools` are those to take, none for the best for `wish`."""
+
+    title: Words
+    environment: Text
+    group: Text
+    seats: Annotated[int, Field(ge=1, le=10_000)]
+    starts_at: Aware
+    ends_at: Aware
+    pools: Annotated[list[Text], Field(max_length=100)] = []
+    wish: WishBody = WishBody()
+
+
+class ReservationChange(Taken):
+    """What is to be otherwise; what is not said stays."""
+
+    seats: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    starts_at: Aware | None = None
+    ends_at: Aware | None = None
+
+
+class ReservationOut(Given):
+    """One reservation: of its seats `taken` have or wait for a machine, `ready` have one or a vacant one is kept.
+
+    `pools` says how many each pool gives; the first machine is asked for at `fills_at`.
+    """
+
+    id: int
+    title: str
+    environment: str
+    environment_title: str
+    group: str
+    seats: int
+    pools: dict[str, int]
+    starts_at: Moment
+    ends_at: Moment
+    fills_at: Moment
+    made_by: str
+    phase: Literal["planned", "filling", "open", "over", "cancelled"]
+    taken: int
+    ready: int
+
+
+class CourseBody(Taken):
+    """A course to be. Without `teachers` it is its maker's own, without a `notice` it has the usual one."""
+
+    title: Words
+    environment: Text
+    seats: Annotated[int, Field(ge=1, le=10_000)]
+    starts_at: Aware
+    ends_at: Aware
+    teachers: Annotated[list[Text], Field(max_length=50)] = []
+    notice: Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")] = ""
+    end_sessions: bool = True
+
+
+class CourseOut(Given):
+    """A course as its teachers see it: `ready` seats are warm or taken, `arrived` people came, `accepted` take part."""
+
+    id: int
+    title: str
+    environment: str
+    environment_title: str
+    notice: str
+    teachers: list[str]
+    seats: int
+    starts_at: Moment
+    ends_at: Moment
+    when: Literal["planned", "open", "over"]
+    ready: int
+    arrived: int
+    accepted: int
+    end_sessions: bool
+    link_open: bool
+    made_by: str
+
+
+class CourseMadeOut(Given):
+    """A course, and its invite link, which is told this once."""
+
+    course: CourseOut
+    link: str | None
+
+
+class LinkOut(Given):
+    """An invite link, which is told this once."""
+
+    link: str
+
+
+class CourseSeatOut(Given):
+    """One person in a course; `visible` says whether there is a picture of their desktop now."""
+
+    user_id: int
+    user: str
+    full_name: str
+    arrived_at: Moment
+    accepted: bool
+    pictures: bool
+    session: int | None
+    state: Literal["requested", "queued", "preparing", "ready"] | None
+    visible: bool
+
+
+class JoinBody(Taken):
+    """The secret at the end of an invite link; and whether the teachers may see pictures of one's desktop."""
+
+    token: Text
+    pictures: bool
+
+
+class PicturesBody(Taken):
+    """Whether the teachers may see pictures of one's desktop."""
+
+    pictures: bool
+
+
+class MySeatOut(Given):
+    """One's own seat in a course, and the session on it."""
+
+    course: int
+    title: str
+    notice: str
+    teachers: list[str]
+    starts_at: Moment
+    ends_at: Moment
+    when: Literal["planned", "open", "over"]
+    pictures: bool
+    end_sessions: bool
+    session: int | None
 
 
 class HealthOut(Given):

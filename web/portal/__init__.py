@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.portal import desktop, docs, pages
+from web.portal import courses, desktop, docs, pages
 
 
 def register(app: Flask) -> None:
     """Serve the pages."""
     app.context_processor(pages.around_every_page)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(courses.blueprint)
     app.register_blueprint(desktop.blueprint)
     app.register_blueprint(docs.blueprint)

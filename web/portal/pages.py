@@ -9,6 +9,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 
+from broker.courses import overview as courses
 from broker.database import now
 from broker.errors import BrokerError
 from broker.identity.service import Person
@@ -26,10 +27,10 @@ PAGE = 20  # lines of history at a time
 def around_every_page() -> dict[str, Any]:
     """What every template may use. The page that says that the database is away must not need it."""
     always = {"title": site().settings.title, "desktop_url": desktop_url, "person": None}
-    always |= {"ending_soon": [], "idle_soon": []}
+    always |= {"ending_soon": [], "idle_soon": [], "has_courses": False}
     try:
         who = person_or_none()
-        return {**always, "person": who, **(_soon(who) if who else {})}
+        return {**always, "person": who, **({**_soon(who), "has_courses": _has_courses(who)} if who else {})}
     except SQLAlchemyError:
         return always
 
@@ -51,6 +52,11 @@ def _soon(who: Person) -> dict[str, list[Card]]:
         "ending_soon": [card for card in found if card.expires_at and card.expires_at < soon],
         "idle_soon": [card for card in found if card.use and card.use.warned and card.use.ends_at],
     }
+
+
+def _has_courses(who: Person) -> bool:
+    with site().runtime.database.reading() as db:
+        return courses.teaches(db, site().settings, who) or bool(courses.mine(db, site().settings, who))
 
 
 @blueprint.get("/fragments/notices")
@@ -128,6 +134,7 @@ def _sessions() -> dict[str, Any]:
         return {
             "sessions": overview.active(db, settings, who),
             "just_over": overview.just_over(db, settings, who),
+            "my_seats": courses.mine(db, settings, who),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,9 +20,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from broker.courses import service as courses
+from broker.courses.service import Lesson
+from broker.database import now
 from broker.identity import service as identity
 from broker.identity.service import Person
+from broker.pools.allocation import Wish
 from broker.runtime import Runtime
+from broker.sessions import reservations
+from broker.sessions.reservations import Plan
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines
 
@@ -57,6 +64,13 @@ def test_every_answer_is_one_that_the_description_names(
     """No request makes a server error, and what is answered has the form that is promised."""
     seen: set[tuple[str, int]] = set()
     real = {"session_id": ready_session, "machine_id": new_machines("light-dl")[0], "name": "light-ral"}
+    ada, begin = identity.account(runtime, "ada"), now()
+    plan = Plan("Course", "group", 1, begin, begin + timedelta(hours=1), Wish("light"))
+    real["reservation_id"] = reservations.make(runtime, ada, plan).id
+    lesson = Lesson("Lesson", "light", 1, begin, begin + timedelta(hours=1))
+    course, token = courses.make(runtime, ada, lesson)
+    courses.accept(runtime, ada, token or "", pictures=True)
+    real |= {"course_id": course.id, "user_id": ada.user_id}
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

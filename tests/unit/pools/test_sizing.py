@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.pools import sizing
 from broker.pools.forecast import HOUR, WEEK, Forecast, Launches
-from broker.pools.sizing import Aim, Counts, Demand
+from broker.pools.sizing import Aim, Counts, Demand, More
 
 unhurried = settings(max_examples=50, deadline=None)  # this machine may have much else to do
 small = st.integers(0, 12)
@@ -26,7 +26,7 @@ def test_demand_builds_within_limit_and_batch_and_never_builds_and_removes(
     have: Counts, target: int, limit: int, batch: int, reserved: int, demand: Demand
 ) -> None:
     """Whatever is expected."""
-    plan = sizing.plan(have, target=target, limit=limit, batch=batch, reserved=reserved, demand=demand)
+    plan = sizing.plan(have, target=target, limit=limit, batch=batch, more=More(reserved), demand=demand)
     assert 0 <= plan.build <= batch
     assert plan.build == 0 or have.held + plan.build <= limit
     assert plan.build == 0 or plan.remove == 0
@@ -65,9 +65,11 @@ def test_a_pool_that_is_hardly_used_keeps_none_where_that_is_not_worth_it() -> N
 
 def test_reservations_are_kept_beyond_what_is_expected() -> None:
     """Machines for a course come on top of those for everybody."""
-    plan = sizing.plan(Counts(vacant=2), target=2, limit=50, batch=50, reserved=20)
+    plan = sizing.plan(Counts(vacant=2), target=2, limit=50, batch=50, more=More(20, "20 more for Mantid course"))
     assert plan.build == 20
-    assert "20 more for reservations" in plan.reason
+    assert "target 2, 20 more for Mantid course" in plan.reason
+    away = sizing.plan(Counts(vacant=2), target=2, limit=50, batch=50, more=More(taken_over=3))
+    assert "target 2, 3 more for pools whose cloud is away" in away.reason
 
 
 def test_the_reason_says_why_in_words() -> None:

@@ -40,7 +40,7 @@ class Links(HTMLParser):
 def test_a_made_up_day_of_the_settings_pools_gives_a_page_that_stands_alone(runtime: Runtime, tmp_path: Path) -> None:
     """Every policy in the table, on the page and in the figures; nothing is fetched by the page."""
     page, figures = tmp_path / "report.html", tmp_path / "report.json"
-    done = simulate("--launches", "80", "--faults", "--report", str(page), "--json", str(figures))
+    done = simulate("--launches", "80", "--faults", "--course", "5", "--report", str(page), "--json", str(figures))
     assert done.exit_code == 0, done.output
     for title in ("Fixed, as set", "Fixed, as advised", "By demand", "By demand, shared warmth"):
         assert title in done.output

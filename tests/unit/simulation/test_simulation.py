@@ -18,7 +18,7 @@ from broker.simulation.faults import Fault, bad_day
 from broker.simulation.figures import Figures
 from broker.simulation.policies import ADVISED, DEMAND, FIXED, POLICIES, SHARED, Policy
 from broker.simulation.scenario import DAY, HOUR, Cloud, Launch, Pool, Scenario
-from broker.simulation.stock import Stock
+from broker.simulation.stock import MARGIN, Stock
 
 START = generate.WEDNESDAY
 
@@ -158,3 +158,39 @@ def test_a_made_up_day_has_the_launches_that_were_asked_for() -> None:
     assert 35_000 < len(past) < 55_000
     weekend = sum(1 for at in past if ((at - START) // DAY + 2) % 7 >= 5)
     assert weekend < 0.1 * len(past)
+
+
+class Watched(Engine):
+    """Remembers how many machines were vacant when the course was to be warm, and when each of its people sat down."""
+
+    def __init__(self, scenario: Scenario, policy: Policy) -> None:
+        super().__init__(scenario, policy)
+        self.waits: dict[bool, list[float]] = {True: [], False: []}
+        self.warm: list[int] = []
+        (self.booking,) = scenario.bookings
+        self._at(self.booking.begins - MARGIN, self._warm)
+
+    def _warm(self) -> None:
+        self.warm.append(self._by_name[self.booking.pool].vacant)
+
+    def _start(self, launch: Launch, stock: Stock) -> None:
+        self.waits[launch.booking is not None].append(self._now - launch.at)
+        super()._start(launch, stock)
+
+
+@pytest.mark.parametrize("policy", [FIXED, DEMAND], ids=lambda policy: policy.name)
+def test_a_course_of_seventy_is_warm_at_its_start_and_starves_nobody(policy: Policy) -> None:
+    """All seventy have a desktop at once; of the others, hardly one waits for more than a build, as on any day."""
+    pools = [pool(target=4, limit=30, build=600)]
+    usual = day(pools, steady({"a": 8}, seed=5, use=HOUR), builds=10)
+    plain = Watched(replace(generate.with_course(usual, 1), launches=usual.launches), policy)
+    plain.run()
+    course = Watched(generate.with_course(usual, 70), policy)
+    figures = course.run()
+    waited = [[seconds for seconds in one.waits[False] if seconds > 0] for one in (plain, course)]
+    assert course.warm[0] >= 70
+    assert course.waits[True] == [0.0] * 70
+    assert len(course.waits[False]) == len(plain.waits[False])
+    assert len(waited[1]) <= len(waited[0]) + len(course.waits[False]) * 0.03
+    assert max(waited[1], default=0.0) <= max(1200.0, max(waited[0], default=0.0))
+    assert figures.refused == 0

@@ -1,0 +1,282 @@
+"""Courses: an invitation, one seat each, pictures for teachers alone, and nothing left afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from broker import rfb
+from broker.courses import overview, pictures, service, upkeep
+from broker.courses.models import Course, Seat
+from broker.courses.pictures import Pictures
+from broker.courses.rules import When
+from broker.courses.service import Lesson
+from broker.database import now
+from broker.errors import BrokerError, Forbidden, LeaseTooLong, NoSeat, NotFound, WrongState
+from broker.events import Event
+from broker.identity.models import Role
+from broker.identity.service import Person, create_account
+from broker.pools.models import Machine, MachineState, Reservation
+from broker.runtime import Runtime
+from broker.sessions import reservations
+from broker.sessions import service as sessions
+from broker.sessions.models import SessionState, UserSession, move
+from broker.sessions.reservations import Plan
+from broker.sessions.upkeep import SessionUpkeep
+from tests.integration.sessions.test_storm import fill
+from tests.unit.machine.test_measure import vnc_display
+
+HOUR = timedelta(hours=1)
+
+
+def account(runtime: Runtime, name: str, role: Role = Role.USER, *groups: str) -> Person:
+    return create_account(runtime, name, name.title(), "secret-password", role=role, groups=groups)
+
+
+@pytest.fixture
+def teacher(runtime: Runtime) -> Person:
+    return account(runtime, "grace")
+
+
+def course(runtime: Runtime, teacher: str = "grace", seats: int = 3, **more: object) -> tuple[Course, str]:
+    """A course that begins now, and its link's secret."""
+    begin = now()
+    values = {"title": "Mantid", "environment": "light", "starts_at": begin, "ends_at": begin + HOUR, **more}
+    ada = account(runtime, "ada", Role.ADMIN)
+    made, token = service.make(runtime, ada, Lesson(seats=seats, teachers=(teacher,), **values))  # type: ignore[arg-type]
+    assert token is not None
+    return made, token
+
+
+def ready(runtime: Runtime, session: UserSession) -> None:
+    """As once its desktop is painted, on this very host."""
+    with runtime.database.transaction() as db:
+        fresh = db.get_one(UserSession, session.id)
+        ends = sessions.first_end(runtime.settings, fresh)
+        move(db, fresh, SessionState.READY, reason="", ready_at=now(), expires_at=ends, password="password")
+        db.get_one(Machine, fresh.machine_id).address = "127.0.0.1"
+
+
+@pytest.fixture
+def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A real Xvnc, where machines have theirs."""
+    with vnc_display(tmp_path) as (_, _, port):
+        monkeypatch.setattr(pictures, "DESKTOP_PORT", port)
+        yield
+
+
+def test_nobody_gets_two_seats_and_nobody_one_too_many(each_runtime: Runtime) -> None:
+    """Eight people accept at once, each twice, for three seats: three sit, and have one desktop each."""
+    fill(each_runtime, 3)
+    grace = account(each_runtime, "grace")
+    made, token = course(each_runtime)
+    people = [account(each_runtime, f"pupil{number}") for number in range(8)]
+
+    def sit(person: Person) -> int | None:
+        try:
+            service.accept(each_runtime, person, token, pictures=True)
+            return service.sit_down(each_runtime, person, made.id).id
+        except NoSeat:
+            return None
+
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(sit, people * 2))
+    assert len({session for session in found if session}) == 3
+    assert found[:8] == found[8:]
+    with each_runtime.database.reading() as db:
+        card = overview.card(db, each_runtime.settings, db.get_one(Course, made.id))
+        assert (card.accepted, card.ready) == (3, 3)
+        states = db.scalars(select(UserSession.state)).all()
+        assert len(overview.seats(db, service.taught(db, each_runtime.settings, grace, made.id))) == 3
+    assert states == [SessionState.PREPARING] * 3
+
+
+def test_a_guest_may_use_what_is_not_open_to_them_in_the_course_only(runtime: Runtime) -> None:
+    """The environment is for few; the invitation opens it, for the course's seat."""
+    secret = runtime.settings.pools["light-ral"].model_copy(
+        update={"name": "secret-ral", "environment": "secret", "groups": ("few",)}
+    )
+    runtime.settings = runtime.settings.model_copy(update={"pools": {**runtime.settings.pools, "secret-ral": secret}})
+    account(runtime, "grace")
+    made, token = course(runtime, environment="secret", seats=1)
+    bob = account(runtime, "bob")
+    with pytest.raises(NotFound):
+        service.sit_down(runtime, bob, made.id)
+    service.accept(runtime, bob, token, pictures=False)
+    assert service.sit_down(runtime, bob, made.id).environment == "secret"
+    with pytest.raises(BrokerError, match="no environment"):
+        sessions.request(runtime, bob, sessions.Wish("secret"), another=True)
+
+
+def test_a_guest_sits_in_the_course_whatever_else_is_reserved_for_them(runtime: Runtime) -> None:
+    """Not on a seat of their group's, which would end sooner."""
+    fill(runtime, 4)
+    account(runtime, "grace")
+    begin = now()
+    beamtime = Plan("Beamtime", "crew", 1, begin, begin + HOUR / 2, sessions.Wish("light"))
+    reservations.make(runtime, account(runtime, "ada", Role.ADMIN), beamtime)
+    made, token = course(runtime, seats=1)
+    bob = account(runtime, "bob", Role.USER, "crew")
+    service.accept(runtime, bob, token, pictures=True)
+    assert service.sit_down(runtime, bob, made.id).reservation_id == made.reservation_id
+
+
+def test_a_teacher_sees_a_real_desktop_and_nobody_else_does(runtime: Runtime, teacher: Person, screen: None) -> None:
+    """Over RFB, small, once for all pages; not of who did not consent, nor of another session of the same person."""
+    fill(runtime, 3)
+    made, token = course(runtime)
+    bob, carol = account(runtime, "bob"), account(runtime, "carol")
+    for person, shares in ((bob, True), (carol, False)):
+        service.accept(runtime, person, token, pictures=shares)
+        ready(runtime, service.sit_down(runtime, person, made.id))
+    looks = Pictures(runtime)
+    picture = Image.open(BytesIO(looks.of(teacher, made.id, bob.user_id)))
+    assert (picture.format, picture.size) == ("JPEG", (320, 240))
+    for person in (bob, carol, account(runtime, "ada", Role.ADMIN), account(runtime, "eve")):
+        with pytest.raises(NotFound):
+            looks.of(person, made.id, bob.user_id)
+    with pytest.raises(NotFound, match="does not share"):
+        looks.of(teacher, made.id, carol.user_id)
+    service.share_pictures(runtime, bob, made.id, pictures=False)
+    with pytest.raises(NotFound, match="does not share"):
+        looks.of(teacher, made.id, bob.user_id)
+    with runtime.database.reading() as db:
+        assert db.scalars(select(Event.actor).where(Event.action == "course:watch")).all() == ["grace"]
+
+
+def test_a_private_desktop_of_the_same_person_is_not_seen(runtime: Runtime, teacher: Person, screen: None) -> None:
+    """Only what was launched in the course."""
+    fill(runtime, 3)
+    bob = account(runtime, "bob")
+    own = sessions.request(runtime, bob, sessions.Wish("light"))
+    ready(runtime, own)
+    made, token = course(runtime, seats=1)
+    service.accept(runtime, bob, token, pictures=True)
+    with pytest.raises(NotFound, match="no desktop"):
+        Pictures(runtime).of(teacher, made.id, bob.user_id)
+
+
+def test_one_look_serves_all_pages(runtime: Runtime, teacher: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask at once; and one that fails is not tried again at once either."""
+    fill(runtime, 1)
+    made, token = course(runtime, seats=1)
+    bob = account(runtime, "bob")
+    service.accept(runtime, bob, token, pictures=True)
+    ready(runtime, service.sit_down(runtime, bob, made.id))
+    calls: list[str] = []
+
+    def look(address: str, port: int, password: str, *, timeout: float) -> rfb.Frame:
+        calls.append(address)
+        return rfb.Frame(4, 4, bytes(64))
+
+    monkeypatch.setattr(rfb, "look", look)
+    looks = Pictures(runtime)
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(lambda _: looks.of(teacher, made.id, bob.user_id), range(8)))
+    assert (len(found), len(calls)) == (1, 1)
+
+
+def test_a_link_is_a_secret_that_is_renewed_and_closed(runtime: Runtime, teacher: Person) -> None:
+    """Only its hash is kept; the old one opens nothing; who sits keeps the seat."""
+    made, token = course(runtime)
+    bob, carol = account(runtime, "bob"), account(runtime, "carol")
+    service.accept(runtime, bob, token, pictures=True)
+    fresh = service.renew_link(runtime, teacher, made.id)
+    with runtime.database.reading() as db:
+        row = db.get_one(Course, made.id)
+        assert token not in str(vars(row))
+        assert fresh not in str(vars(row))
+    with pytest.raises(NotFound):
+        service.arrive(runtime, carol, token)
+    assert service.arrive(runtime, carol, fresh).course.id == made.id
+    for _ in range(2):
+        service.close_link(runtime, teacher, made.id)
+    with pytest.raises(NotFound):
+        service.accept(runtime, carol, fresh, pictures=True)
+    assert service.sit_down(runtime, bob, made.id).reservation_id == made.reservation_id
+    for stranger in (bob, account(runtime, "ada", Role.ADMIN)):
+        with pytest.raises(NotFound):
+            service.renew_link(runtime, stranger, made.id)
+
+
+def test_a_course_ends_its_desktops_and_leaves_nothing(runtime: Runtime, teacher: Person) -> None:
+    """They are bound to its end, which moves with it; then sessions, people, link and seats go; twice is once."""
+    fill(runtime, 4)
+    made, token = course(runtime)
+    bob, carol = account(runtime, "bob"), account(runtime, "carol")
+    for person in (bob, carol):
+        service.accept(runtime, person, token, pictures=True)
+    session = service.sit_down(runtime, bob, made.id)
+    ready(runtime, session)
+    service.sit_down(runtime, carol, made.id)
+    with pytest.raises(LeaseTooLong):
+        sessions.extend(runtime, bob, session.id, 1)
+    later = now() + 2 * HOUR
+    service.change(runtime, teacher, made.id, ends_at=later)
+    with pytest.raises(WrongState):
+        service.change(runtime, teacher, made.id, number=1)
+    with runtime.database.transaction() as db:
+        assert db.get_one(UserSession, session.id).expires_at == later
+        db.get_one(Reservation, made.reservation_id).ends_at = now()
+        db.get_one(UserSession, session.id).bound_until = now()
+        db.get_one(UserSession, session.id).expires_at = now()
+    SessionUpkeep(runtime)._expire()
+    for _ in range(2):
+        upkeep.tend(runtime)
+    with runtime.database.reading() as db:
+        found = db.scalars(select(UserSession)).all()
+        assert {(one.state, one.end_reason) for one in found} == {(SessionState.ENDING, "its course is over")}
+        assert db.scalars(select(Seat)).all() == []
+        row = db.get_one(Course, made.id)
+        assert row.token_hash is None
+        assert service.running(db, runtime.settings, row).when is When.OVER
+        over = db.scalars(select(Event.detail).where(Event.action == "course:over")).all()
+    assert [(detail["sat"], detail["sessions"]) for detail in over] == [(2, 1)]
+    with pytest.raises(NotFound):
+        service.sit_down(runtime, bob, made.id)
+
+
+def test_people_may_keep_their_desktops_where_the_course_lets_them(runtime: Runtime, teacher: Person) -> None:
+    """Cancelled now, nothing is kept; what runs has its lease."""
+    fill(runtime, 3)
+    made, token = course(runtime, end_sessions=False)
+    bob = account(runtime, "bob")
+    service.accept(runtime, bob, token, pictures=True)
+    session = service.sit_down(runtime, bob, made.id)
+    ready(runtime, session)
+    service.end(runtime, teacher, made.id)
+    with runtime.database.reading() as db:
+        kept = db.get_one(UserSession, session.id)
+        assert kept.state == SessionState.READY
+        assert kept.expires_at is not None
+        assert kept.expires_at > now() + 24 * HOUR
+        vacant = db.scalars(select(Machine).where(Machine.state == MachineState.VACANT)).all()
+    assert len(vacant) == 2
+    assert sessions.request(runtime, account(runtime, "eve"), sessions.Wish("light")).state == SessionState.PREPARING
+
+
+def test_who_may_make_a_course_and_from_when_seats_are_open(runtime: Runtime) -> None:
+    """The settings name groups; a seat opens when it is warm, not before; the same course twice is one."""
+    groups = runtime.settings.courses.model_copy(update={"teacher_groups": ("staff",)})
+    runtime.settings = runtime.settings.model_copy(update={"courses": groups})
+    tutor, bob = account(runtime, "tutor", Role.USER, "staff"), account(runtime, "bob")
+    begin = now() + HOUR
+    lesson = Lesson("Mantid", "light", 2, begin, begin + HOUR)
+    with pytest.raises(Forbidden):
+        service.make(runtime, bob, lesson)
+    made, token = service.make(runtime, tutor, lesson)
+    assert token is not None
+    again, nothing = service.make(runtime, tutor, lesson)
+    assert (again.id, nothing) == (made.id, None)
+    service.accept(runtime, bob, token, pictures=False)
+    with pytest.raises(NoSeat, match="opens at"):
+        service.sit_down(runtime, bob, made.id)
+    service.change(runtime, tutor, made.id, starts_at=now() + timedelta(minutes=14))
+    assert service.sit_down(runtime, bob, made.id).state == SessionState.QUEUED
