@@ -57,14 +57,18 @@ class LivePage:
             yield packet
 
     def notices(self, timeout: float = 1.0) -> list[tuple[str, Any]]:
-        """What is heard until nothing comes for `timeout` seconds; pulses are left out."""
-        found = []
-        while (packet := self._next(timeout)) is not None:
-            if packet.startswith("42"):
-                name, body = json.loads(packet[2:])
-                if name != "pulse":
-                    found.append((body["kind"], body["id"]))
+        """What is heard until nothing but pulses comes for `timeout` seconds: other tests' applications beat on."""
+        found: list[tuple[str, Any]] = []
+        while (heard := self._one_of(timeout)) is not None:
+            found.append(heard)
         return found
+
+    def _one_of(self, timeout: float) -> tuple[str, Any] | None:
+        for packet in self._packets(timeout):
+            name, body = json.loads(packet[2:]) if packet.startswith("42") else ("", {})
+            if name == "changed":
+                return body["kind"], body["id"]
+        return None
 
     def heard(self, name: str, timeout: float = 20.0) -> bool:
         """Whether an event of that name comes."""
