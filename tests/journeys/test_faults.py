@@ -38,9 +38,20 @@ def admin(demo: Demo) -> Iterator[httpx2.Client]:
         yield client
 
 
+def asked(client: httpx2.Client, address: str) -> Any:
+    """What is answered, through whatever is down for a moment: a connection may be one to a process that was killed."""
+
+    def look() -> httpx2.Response | None:
+        with suppress(httpx2.TransportError):
+            return client.get(address)
+        return None
+
+    return until(look, f"{address} to be answered", SOON).raise_for_status().json()
+
+
 def live(client: httpx2.Client) -> list[dict[str, Any]]:
     """The sessions of this person that are not over."""
-    sessions = client.get("/sessions").raise_for_status().json()
+    sessions = asked(client, "/sessions")
     return [session for session in sessions if session["state"] not in ("ending", "ended", "failed")]
 
 
@@ -64,7 +75,7 @@ def wait_for(client: httpx2.Client, id_: int, state: str, timeout: float = SOON)
 
 def holders(admin: httpx2.Client, id_: int) -> list[int]:
     """The machines that this session holds."""
-    return [machine["id"] for machine in admin.get("/admin/machines").json() if machine["session"] == id_]
+    return [machine["id"] for machine in asked(admin, "/admin/machines") if machine["session"] == id_]
 
 
 def goes_on(page: Page) -> None:
