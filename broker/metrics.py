@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 from prometheus_client import Counter, disable_created_metrics
+from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 
@@ -22,3 +23,13 @@ def swallowed(where: str) -> Iterator[None]:
     except Exception:
         SWALLOWED.labels(where).inc()
         log.exception("swallowed", where=where)
+
+
+@contextmanager
+def redis_may_be_away() -> Iterator[None]:
+    """For queueing: Redis is a hint, and what could not be queued is queued by a later pass; logged and counted."""
+    try:
+        yield
+    except RedisError as error:
+        log.warning("redis.away", error=str(error))
+        SWALLOWED.labels("redis").inc()

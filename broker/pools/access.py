@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
 from sqlalchemy.orm import Session
 
 from agents.protocol import Message
 from broker import events
 from broker.configuration import ssh
 from broker.configuration.ssh import SshTarget
-from broker.errors import MachineUnreachable
+from broker.errors import MachineUnreachable, WrongState
 from broker.pools import breaker
 from broker.pools.models import Machine, Pool
 from broker.runtime import Runtime
 from broker.settings import Settings
 
+log = structlog.get_logger()
 Answer = TypeVar("Answer", bound=Message)
 
 
@@ -31,6 +34,15 @@ def agent(
 ) -> Answer:
     """Ask the machine's agent; MachineUnreachable or AgentRefused where it does not answer as it should."""
     return ssh.agent(runtime.settings.state_dir, target(machine), verb, request, answer, timeout=timeout)
+
+
+def change(runtime: Runtime, machine_id: int, how: Callable[[Session, Machine], None]) -> None:
+    """Change one machine in one transaction; one that has moved on meanwhile is left alone."""
+    try:
+        with runtime.database.transaction() as db:
+            how(db, db.get_one(Machine, machine_id))
+    except WrongState as error:
+        log.info("machine.moved-on", machine=machine_id, why=error.message)
 
 
 def settle(db: Session, settings: Settings, pool_name: str, failure: str | None) -> None:

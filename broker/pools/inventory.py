@@ -7,17 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from broker import jobs, metrics
 from broker.clouds.adapter import CloudNode
 from broker.database import now
-from broker.errors import WrongState
 from broker.pools import jobs as machine_jobs
 from broker.pools import reconcile, standing
-from broker.pools.access import settle
+from broker.pools.access import change, settle
 from broker.pools.models import LIVE, Machine, MachineState, move
 from broker.pools.reconcile import Finding, Memory, Row, Step
 from broker.pools.standing import Standing
@@ -98,12 +96,8 @@ class Inventory:
             return [Row(id_, M(state), node, (moment - since).total_seconds()) for id_, state, node, since in found]
 
     def _take_step(self, finding: Finding) -> None:
-        """In one transaction; a machine that has moved on meanwhile is left alone."""
-        try:
-            with self._runtime.database.transaction() as db:
-                _STEPS[finding.step](self, db, db.get_one(Machine, finding.machine_id), finding.node)
-        except WrongState as error:
-            log.info("machine.moved-on", machine=finding.machine_id, why=error.message)
+        step = _STEPS[finding.step]
+        change(self._runtime, finding.machine_id, lambda db, machine: step(self, db, machine, finding.node))
 
     def adopt(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
         """Write down the node whose creation was never confirmed."""
@@ -143,13 +137,10 @@ class Inventory:
         """Have a worker remove it; asked again as long as it is seen."""
         log.warning("cloud.orphan", cloud=cloud, node=node.id, machine=reconcile.machine_of(node))
         job_id = f"remove_orphan-{cloud}-{node.id}"
-        try:
+        with metrics.redis_may_be_away():
             jobs.enqueue(
                 self._runtime.redis, "machines", job_id, machine_jobs.remove_orphan, cloud, node.id, timeout=180
             )
-        except RedisError as error:
-            log.warning("redis.away", error=str(error))
-            metrics.SWALLOWED.labels("redis").inc()
 
 
 _STEPS: dict[Step, Callable[[Inventory, Session, Machine, CloudNode | None], None]] = {

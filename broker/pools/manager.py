@@ -9,16 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from broker import events, jobs, metrics, work
 from broker.database import now
-from broker.errors import WrongState
 from broker.pools import bookings, images, rolling, sizing, stock, warming
 from broker.pools import jobs as machine_jobs
+from broker.pools.access import change
 from broker.pools.bookings import TakenSeats
 from broker.pools.breaker import Breaker
 from broker.pools.inventory import Inventory
@@ -29,7 +27,6 @@ from broker.pools.standing import Standing, standings
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
 
-log = structlog.get_logger()
 M = MachineState
 
 
@@ -60,14 +57,6 @@ class PoolManager:
         with self._runtime.database.reading() as db:
             return standings(db, self._settings)
 
-    def _change(self, machine_id: int, change: Callable[[Session, Machine], None]) -> None:
-        """Change one machine in one transaction; one that has moved on meanwhile is left alone."""
-        try:
-            with self._runtime.database.transaction() as db:
-                change(db, db.get_one(Machine, machine_id))
-        except WrongState as error:
-            log.info("machine.moved-on", machine=machine_id, why=error.message)
-
     def _clear_away(self) -> None:
         """Failed machines go when their evidence was kept long enough; vacant ones when their pool is no more."""
         keep_until = now() - timedelta(seconds=self._settings.times.keep_failed)
@@ -79,7 +68,7 @@ class PoolManager:
         for machine, reason in [(m, "its evidence was kept long enough") for m in old] + [
             (m, "its pool is no longer in the settings") for m in stray
         ]:
-            self._change(machine.id, _to(M.DELETING, reason))
+            change(self._runtime, machine.id, _to(M.DELETING, reason))
 
     def _fill(self, queued: Mapping[str, int], clouds: Mapping[str, Standing]) -> None:
         """Build what is missing and let go what is too much, a batch at a time."""
@@ -127,7 +116,7 @@ class PoolManager:
                 order = (rolling.spare_first(db, pool), Machine.id.desc())
                 spare = list(db.scalars(vacant.order_by(*order).limit(plan.remove)))
             for machine in spare:
-                self._change(machine.id, _to(M.DELETING, plan.reason, only_from=M.VACANT))
+                change(self._runtime, machine.id, _to(M.DELETING, plan.reason, only_from=M.VACANT))
 
     def _queue_work(self, clouds: Mapping[str, Standing]) -> None:
         """Queue a job for each machine that needs one; what is queued already stays as it is.
@@ -141,19 +130,14 @@ class PoolManager:
         with self._runtime.database.reading() as db:
             is_due = or_(Machine.due_at.is_(None), Machine.due_at <= moment)
             machines = list(db.scalars(select(Machine).where(or_(at_work, to_probe), is_due)))
-        for machine in machines:
-            if machine.state in _ASKS_ITS_CLOUD and _is_left_alone(clouds.get(machine.cloud)):
-                continue
-            try:
-                self._queue_for(machine)
-            except RedisError as error:
-                log.warning("redis.away", error=str(error))
-                metrics.SWALLOWED.labels("redis").inc()
-                return
+        with metrics.redis_may_be_away():
+            for machine in machines:
+                if machine.state not in _ASKS_ITS_CLOUD or not _is_left_alone(clouds.get(machine.cloud)):
+                    self._queue_for(machine)
 
     def _queue_for(self, machine: Machine) -> None:
         if machine.state == M.PROVISIONED:
-            self._change(machine.id, _to(M.CONFIGURING, "to be configured"))
+            change(self._runtime, machine.id, _to(M.CONFIGURING, "to be configured"))
             return
         attempt: int | None = machine.attempt
         if machine.work_until is not None:
@@ -185,11 +169,11 @@ def _is_left_alone(cloud: Standing | None) -> bool:
 
 
 def _to(after: MachineState, reason: str, only_from: MachineState | None = None) -> Callable[[Session, Machine], None]:
-    def change(db: Session, machine: Machine) -> None:
+    def to(db: Session, machine: Machine) -> None:
         if only_from is None or machine.state == only_from:
             move(db, machine, after, reason=reason)
 
-    return change
+    return to
 
 
 def _deal(

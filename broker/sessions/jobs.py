@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
-from redis.exceptions import RedisError
 
 from agents.protocol import Nothing, NotifyRequest, StatusAnswer
 from broker import jobs, metrics, work
@@ -23,12 +22,9 @@ ASKED_AT_ONCE = 8
 
 def enqueue_finish(runtime: Runtime, session: UserSession) -> None:
     """Queue the finishing of an ending session; where Redis is away the manager does it later."""
-    try:
+    with metrics.redis_may_be_away():
         job_id = f"finish_session-{session.id}-{session.attempt}"
         jobs.enqueue(runtime.redis, "desktops", job_id, finish_session, session.id, session.attempt, timeout=120)
-    except RedisError as error:
-        log.warning("redis.away", error=str(error))
-        metrics.SWALLOWED.labels("redis").inc()
 
 
 def finish_session(session_id: int, attempt: int) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import timedelta
 
 import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import ColumnElement, select
 
 from broker import events, jobs, metrics, work
@@ -108,22 +107,16 @@ class SessionUpkeep:
         )
         title = f"This session ends in {minutes} minute{'s' if minutes > 1 else ''}"
         job_id = f"notify-{session_id}-{minutes}"
-        try:
+        with metrics.redis_may_be_away():
             jobs.enqueue(self._runtime.redis, "desktops", job_id, notify_session, session_id, title, text, timeout=60)
-        except RedisError as error:
-            log.warning("redis.away", error=str(error))
-            metrics.SWALLOWED.labels("redis").inc()
 
     def _ask(self) -> None:
         """Have machines asked how they are used; idle sessions are warned and ended where one has answered."""
         due = self._rounds.due(self._runtime)
         for some in (due[i : i + ASKED_TOGETHER] for i in range(0, len(due), ASKED_TOGETHER)):
             job_id = f"ask_machines-{'-'.join(map(str, some))}"
-            try:
+            with metrics.redis_may_be_away():
                 jobs.enqueue(self._runtime.redis, "probes", job_id, ask_machines, some, timeout=120)
-            except RedisError as error:
-                log.warning("redis.away", error=str(error))
-                metrics.SWALLOWED.labels("redis").inc()
 
     def _give_up_lost(self) -> None:
         """End sessions whose machine is gone; one that is still being prepared is helped by its launch."""
