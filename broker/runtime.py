@@ -30,6 +30,11 @@ class Runtime:
         if self.file is not None:
             self.settings = self.file.look()
 
+    def settle(self) -> None:
+        """As reread(), for a process that looks only when there is work to do."""
+        if self.file is not None:
+            self.settings = self.file.settle()
+
     @property
     def settings_problem(self) -> str | None:
         """Why the settings' file as it is now is not wholly in use."""

@@ -15,6 +15,7 @@ from broker.settings import Settings
 log = structlog.get_logger()
 
 LOOK_EVERY = 1.0  # seconds
+SETTLES_WITHIN = 5.0  # seconds
 # What a process is built on: a change of these takes effect when it is started again.
 FIXED = ("deployment", "state_dir", "database", "redis", "web", "gateway")
 
@@ -43,6 +44,14 @@ class SettingsFile:
             if self._seen == before != self._read_at:
                 self._read_at = before
                 self._read()
+        return self.settings
+
+    def settle(self) -> Settings:
+        """As look(), for a process that seldom looks: where the file changed, wait until it does so no more."""
+        deadline = time.monotonic() + SETTLES_WITHIN
+        while self._now() != self._read_at and time.monotonic() < deadline:
+            self.look()
+            time.sleep(LOOK_EVERY / 4)
         return self.settings
 
     def _now(self) -> tuple[int, int, int] | None:

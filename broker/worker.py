@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from rq import Queue, Worker
+from rq.job import Job
 
 from broker.jobs import QUEUES
 from broker.runtime import Runtime
+
+
+class SettledWorker(Worker):
+    """Reads the settings before each job, because the job's own process is gone before it could look twice."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        queues = [Queue(name, connection=runtime.redis) for name in QUEUES]
+        super().__init__(
+            queues, connection=runtime.redis, worker_ttl=25, job_monitoring_interval=5, maintenance_interval=10
+        )
+        self._runtime = runtime
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Fork with the settings as they are now."""
+        self._runtime.settle()
+        super().fork_work_horse(job, queue)
 
 
 def run(runtime: Runtime) -> None:
@@ -14,7 +31,5 @@ def run(runtime: Runtime) -> None:
     import broker.pools.jobs
     import broker.sessions.jobs  # noqa: F401
 
-    queues = [Queue(name, connection=runtime.redis) for name in QUEUES]
-    worker = Worker(queues, connection=runtime.redis, worker_ttl=25, job_monitoring_interval=5, maintenance_interval=10)
     runtime.database.close()
-    worker.work(logging_level="WARNING", with_scheduler=False)
+    SettledWorker(runtime).work(logging_level="WARNING", with_scheduler=False)

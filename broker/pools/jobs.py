@@ -15,7 +15,7 @@ from broker import work
 from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
 from broker.configuration import ca
 from broker.database import now
-from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, ProbeFailed, WrongState
+from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
 from broker.pools import images, standing
 from broker.pools.access import settle
 from broker.pools.configure import configure
@@ -93,7 +93,9 @@ def tags(runtime: Runtime, machine: Machine) -> dict[str, str]:
 def build_machine(runtime: Runtime, machine: Machine) -> None:
     """Ask the cloud for the machine; asked twice, it is made once."""
     settings = runtime.settings
-    pool = settings.pools[machine.pool]
+    pool = settings.pools.get(machine.pool)
+    if pool is None:
+        raise NotFound(f"pools.{machine.pool} is no longer in the settings.", hint="Its machines go by themselves.")
     keys = ca.ensure_keys(settings.secrets_dir)
     with runtime.database.reading() as db:
         image = images.built_from(db, settings, machine)
