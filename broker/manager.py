@@ -11,6 +11,7 @@ import structlog
 from broker import jobs, metrics
 from broker.courses import upkeep as courses
 from broker.leader import Candidate
+from broker.pools import standing
 from broker.pools.manager import PoolManager
 from broker.runtime import Runtime
 from broker.sessions import seats
@@ -37,7 +38,10 @@ def run(runtime: Runtime) -> None:
         with metrics.swallowed("manager"):
             if not candidate.leads():
                 continue
+            before = runtime.settings
             runtime.reread()
+            if runtime.settings is not before:
+                standing.ask_again(runtime, before)
             courses.tend(runtime)
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:

@@ -159,7 +159,8 @@ def _control_path(state_dir: Path, target: SshTarget) -> Path:
     folder = _socket_folder(state_dir)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise ServiceDown(f"{folder} belongs to another account.", hint="Remove it, or use another state_dir.")
+        owner = folder.owner()
+        raise ServiceDown(f"{folder} belongs to the account {owner}.", hint=f"Run this as {owner}, as Beamdesk runs.")
     return folder / hashlib.sha256(f"{target.address} {target.host_key}".encode()).hexdigest()[:16]
 
 

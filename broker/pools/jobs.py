@@ -47,7 +47,10 @@ def _job(work_on: Callable[[Runtime, Machine], None]) -> Callable[[int, int], No
                 if isinstance(error, CloudFault) and error.transient:
                     _ask_later(runtime, machine, error)
                     return
-                log.exception("machine.work.failed", machine=machine_id, work=work_on.__name__)
+                known = isinstance(error, BrokerError)
+                log.error(
+                    "machine.work.failed", machine=machine_id, work=work_on.__name__, exc_info=not known, why=str(error)
+                )
                 give_up(runtime, machine_id, attempt, error)
 
     return run

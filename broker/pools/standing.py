@@ -16,7 +16,7 @@ from broker.errors import CloudFault
 from broker.pools.breaker import Breaker, again_at, breaker
 from broker.pools.models import CloudStanding, Machine, MachineState, Pool, PoolMode
 from broker.runtime import Runtime
-from broker.settings import PoolTimes, Settings
+from broker.settings import PoolSettings, PoolTimes, Settings
 
 M = MachineState
 
@@ -115,6 +115,27 @@ def _go_on(db: Session, settings: Settings, name: str) -> None:
     db.execute(update(Machine).where(Machine.cloud == name, waiting).values(changed_at=now(), due_at=None, tries=0))
     mine = [pool.name for pool in settings.pools.values() if pool.cloud == name]
     db.execute(update(Pool).where(Pool.name.in_(mine)).values(retry_at=None))
+
+
+def ask_again(runtime: Runtime, before: Settings) -> None:
+    """After the settings were `before`: clouds and pools whose entries are others now may work, so they do not wait."""
+    after = runtime.settings
+    clouds = [name for name, cloud in after.clouds.items() if cloud != before.clouds.get(name)]
+    pools = [pool.name for pool in after.pools.values() if _entries(after, pool) != _entries(before, pool)]
+    with runtime.database.transaction() as db:
+        db.execute(update(CloudStanding).where(CloudStanding.name.in_(clouds)).values(retry_at=None))
+        db.execute(update(Pool).where(Pool.name.in_(pools)).values(retry_at=None))
+
+
+def _entries(settings: Settings, pool: PoolSettings) -> tuple[object, ...]:
+    """All that the settings say of how a machine of the pool is made."""
+    return (
+        settings.pools.get(pool.name),
+        settings.clouds.get(pool.cloud),
+        settings.sizes.get(pool.size),
+        settings.environments.get(pool.environment),
+        settings.bases.get(pool.environment),
+    )
 
 
 def note_room(runtime: Runtime, name: str, room: Room) -> None:

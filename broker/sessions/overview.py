@@ -97,6 +97,11 @@ class Card:
     use: UseFacts | None
 
     @property
+    def can_extend(self) -> bool:
+        """Whether its lease may still be made longer."""
+        return bool(self.longest_until and self.expires_at and self.longest_until > self.expires_at)
+
+    @property
     def active(self) -> bool:
         """Whether it still counts as one of the user's sessions."""
         return self.state in ACTIVE

@@ -122,6 +122,7 @@ def test_a_teacher_and_a_pupil_meet(
     teacher.screenshot(path=PICTURES / "course-phone.png", full_page=True)
     assert teacher.evaluate("document.documentElement.scrollWidth") <= 390
     pupil.goto(pupil.url.split("/courses")[0].split("/desktop")[0] + f"/desktop/{session}")
+    expect(pupil.locator("[data-do=extend]")).to_have_count(0)
     expect(pupil.locator("#watched")).to_have_attribute(
         "title", "In Mantid for beginners your teacher sees a small picture of this desktop, until the course ends"
     )

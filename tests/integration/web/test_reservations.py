@@ -67,7 +67,7 @@ def test_an_administrator_reserves_on_the_dashboard(open_as: OpenAs, new_machine
     panel.get_by_role("button", name="Reserve machines").click()
     page.get_by_label("What for").fill("Mantid course")
     page.get_by_label("Group").fill("course")
-    page.get_by_label("Seats").fill("4")
+    page.get_by_label("Seats").fill("99")
     page.evaluate("""() => {
         const at = (hours) => new Date(Date.now() + hours * 3600000 - new Date().getTimezoneOffset() * 60000);
         const fill = (name, hours) => {
@@ -77,7 +77,12 @@ def test_an_administrator_reserves_on_the_dashboard(open_as: OpenAs, new_machine
     }""")
     page.screenshot(path=Path("build/pictures/reserve.png"))
     page.get_by_role("button", name="Reserve", exact=True).click()
+    expect(page.locator("#confirm [role=alert]")).to_contain_text("99 machines cannot be reserved then: 9 could be")
+    expect(page.get_by_label("What for")).to_have_value("Mantid course")
+    page.get_by_label("Seats").fill("4")
+    page.get_by_label("Seats").press("Enter")
     expect(panel).to_contain_text("2 of 4 seats ready")
+    assert panel.locator(".sheet").evaluate("sheet => sheet.scrollWidth <= sheet.clientWidth")
     expect(page.locator("#pool-light-ral")).to_contain_text("4 more for Mantid course")
     panel.get_by_role("button", name="Change").click()
     page.locator("#confirm [name=seats]").fill("5")

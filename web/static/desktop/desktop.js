@@ -186,7 +186,7 @@ const actions = {
 };
 
 for (const [name, act] of Object.entries(actions)) {
-  document.querySelector(`button[data-do="${name}"]`).addEventListener("click", () => {
+  document.querySelector(`button[data-do="${name}"]`)?.addEventListener("click", () => {
     Promise.resolve(act()).catch(sayProblem);
   });
 }

@@ -14,8 +14,16 @@ const LAYERS = [["acquired", "in use"], ["vacant", "vacant"], ["coming", "coming
 addActions({
   resize: async ({ dataset: { pool, target, limit } }) => {
     const number = (name, value) => field(name === "target" ? "Vacant machines kept (target)" : "Machines in all (limit)", { type: "number", name, value, min: 0, max: 10000, required: true, inputMode: "numeric" });
-    const answer = await ask({ title: `Resize ${pool}`, text: "These figures replace the settings' own until they are changed here again.", yes: "Resize", fields: [number("target", target), number("limit", limit)] });
-    if (answer) await done(`/pools/${pool}/resize`, `${pool}: target ${answer.target}, limit ${answer.limit}.`, { target: Number(answer.target), limit: Number(answer.limit) });
+    const resized = await ask({
+      title: `Resize ${pool}`,
+      text: "These figures replace the settings' own until they are changed here again.",
+      yes: "Resize",
+      fields: [number("target", target), number("limit", limit)],
+      send: (answer) => call("POST", `/admin/pools/${pool}/resize`, { target: Number(answer.target), limit: Number(answer.limit) }),
+    });
+    if (!resized) return;
+    say(`${pool}: target ${resized.target}, limit ${resized.limit}.`);
+    refresh();
   },
   drain: async ({ dataset: { pool } }) => {
     const sure = await ask({ title: `Drain ${pool}?`, text: "It gives out no machine any more and its vacant ones are removed. Running desktops go on; those who wait look for another pool.", yes: "Drain it", danger: true });

@@ -25,13 +25,13 @@ function showLink(link) {
 addActions({
   "make-course": async ({ dataset }) => {
     const ends = choice("When it ends", "end_sessions", [["yes", "end its desktops"], ["no", "let people keep their desktops"]]);
-    const answer = await ask({
+    const made = await ask({
       title: "New course",
       text: "Its desktops are warm before it begins, and only your people get them.",
       yes: "Make it",
       fields: [
         field("Title", { name: "title", required: true, maxLength: 80, placeholder: "Mantid for beginners" }),
-        choice("Environment", "environment", Object.entries(JSON.parse(dataset.environments))),
+        choice("Environment", "environment", JSON.parse(dataset.environments)),
         seats(12),
         moment("From", "starts_at", nextHour(1)),
         moment("To", "ends_at", nextHour(4)),
@@ -39,22 +39,24 @@ addActions({
         field("Teachers' account names, if not only you", { name: "teachers", maxLength: 400, placeholder: "ada, grace" }),
         words("What people agree to", "notice", dataset.notice),
       ],
+      send: (answer) => {
+        const teachers = answer.teachers.split(/[\s,]+/).filter(Boolean);
+        return call("POST", "/courses", { ...answer, ...booking(answer), teachers, end_sessions: answer.end_sessions === "yes" });
+      },
     });
-    if (!answer) return;
-    const teachers = answer.teachers.split(/[\s,]+/).filter(Boolean);
-    const made = await call("POST", "/courses", { ...answer, ...booking(answer), teachers, end_sessions: answer.end_sessions === "yes" });
+    if (!made) return;
     refresh();
     if (made.link) showLink(made.link);
   },
   "change-course": async ({ dataset }) => {
-    const answer = await ask({
+    const changed = await ask({
       title: `Change ${dataset.title}`,
       text: "Desktops that end with it end at its new end.",
       yes: "Change",
       fields: [seats(dataset.seats), moment("From", "starts_at", new Date(dataset.starts)), moment("To", "ends_at", new Date(dataset.ends))],
+      send: (answer) => call("PATCH", `/courses/${dataset.course}`, booking(answer)),
     });
-    if (!answer) return;
-    await call("PATCH", `/courses/${dataset.course}`, booking(answer));
+    if (!changed) return;
     say(`${dataset.title} was changed.`);
     refresh();
   },

@@ -8,8 +8,8 @@ import { say } from "./toast.js";
 
 addActions({
   reserve: async ({ dataset }) => {
-    const environments = Object.entries(JSON.parse(dataset.environments));
-    const answer = await ask({
+    const environments = JSON.parse(dataset.environments); // in the settings' own order
+    const made = await ask({
       title: "Reserve machines",
       text: "They are ready a quarter of an hour before the start, unless the settings say otherwise, and only this group gets them until the end.",
       yes: "Reserve",
@@ -21,21 +21,21 @@ addActions({
         moment("From", "starts_at", nextHour(1)),
         moment("To", "ends_at", nextHour(4)),
       ],
+      send: (answer) => call("POST", "/admin/reservations", { ...answer, ...booking(answer) }),
     });
-    if (!answer) return;
-    await call("POST", "/admin/reservations", { ...answer, ...booking(answer) });
-    say(`${answer.seats} machines are reserved for ${answer.title}.`);
+    if (!made) return;
+    say(`${made.seats} machines are reserved for ${made.title}.`);
     refresh();
   },
   "change-reservation": async ({ dataset }) => {
-    const answer = await ask({
+    const changed = await ask({
       title: `Change ${dataset.title}`,
       text: "More seats, or another time, are only had where the pools have room for them.",
       yes: "Change",
       fields: [seats(dataset.seats), moment("From", "starts_at", new Date(dataset.starts)), moment("To", "ends_at", new Date(dataset.ends))],
+      send: (answer) => call("PATCH", `/admin/reservations/${dataset.reservation}`, booking(answer)),
     });
-    if (!answer) return;
-    await call("PATCH", `/admin/reservations/${dataset.reservation}`, booking(answer));
+    if (!changed) return;
     say(`${dataset.title} was changed.`);
     refresh();
   },

@@ -1,0 +1,31 @@
+"""What is held against clouds and pools in SQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from broker.database import now
+from broker.pools import access, standing
+from broker.runtime import Runtime
+
+
+def test_what_the_settings_change_does_not_wait_for_its_next_try(runtime: Runtime) -> None:
+    """An operator who mended an entry sees at once whether it works; what was not touched waits on."""
+    later = now() + timedelta(minutes=10)
+    with runtime.database.transaction() as db:
+        for pool in ("light-ral", "light-dl", "science-ral"):
+            access.row(db, pool).retry_at = later
+        for cloud in ("ral", "dl"):
+            standing.row(db, cloud).retry_at = later
+    before = runtime.settings
+    mended = before.clouds["dl"].model_copy(update={"image": "another"})
+    pool = before.pools["light-ral"].model_copy(update={"target": 3})
+    runtime.settings = before.model_copy(
+        update={"clouds": {**before.clouds, "dl": mended}, "pools": {**before.pools, "light-ral": pool}}
+    )
+    standing.ask_again(runtime, before)
+    with runtime.database.transaction() as db:
+        assert [access.row(db, name).retry_at for name in ("light-ral", "light-dl")] == [None, None]
+        assert standing.row(db, "dl").retry_at is None
+        assert access.row(db, "science-ral").retry_at == later
+        assert standing.row(db, "ral").retry_at == later
