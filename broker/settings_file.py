@@ -15,6 +15,7 @@ from broker.settings import Settings
 log = structlog.get_logger()
 
 LOOK_EVERY = 1.0  # seconds
+RESTS_AFTER = 2.0  # seconds
 SETTLES_WITHIN = 5.0  # seconds
 # What a process is built on: a change of these takes effect when it is started again.
 FIXED = ("deployment", "state_dir", "database", "redis", "web", "gateway")
@@ -36,15 +37,20 @@ class SettingsFile:
     def look(self) -> Settings:
         """The settings in use, read anew where the file changed since.
 
-        A change counts when two looks find it alike: half a file, as an editor writes it, may look like a good one.
+        A change counts when it has rested for a while, or when two looks find it alike: half a file, as an editor
+        writes it, may look like a good one.
         """
         if time.monotonic() - self._looked_at >= LOOK_EVERY:
             self._looked_at = time.monotonic()
             before, self._seen = self._seen, self._now()
-            if self._seen == before != self._read_at:
-                self._read_at = before
+            if self._seen != self._read_at and (self._seen == before or self._rests()):
+                self._read_at = self._seen
                 self._read()
         return self.settings
+
+    def _rests(self) -> bool:
+        """Whether what was seen was written some time ago, by the clock that the file has its time from."""
+        return self._seen is not None and time.time() - self._seen[0] / 1e9 >= RESTS_AFTER
 
     def settle(self) -> Settings:
         """As look(), for a process that seldom looks: where the file changed, wait until it does so no more."""

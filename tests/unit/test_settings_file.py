@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +66,14 @@ def test_a_file_is_not_read_while_it_is_being_written(config: Path, file: Settin
     assert file.look() is before
     config.write_text(SETTINGS + "[limits]\nsessions_per_user = 9\n")
     assert file.look() is before
+    assert file.look().limits.sessions_per_user == 9
+
+
+def test_a_file_that_was_written_a_while_ago_counts_at_the_first_look(config: Path, file: SettingsFile) -> None:
+    """Who asks seldom, as the web process of a quiet night, does not see the old settings once more."""
+    look(file)
+    config.write_text(SETTINGS + "[limits]\nsessions_per_user = 9\n")
+    os.utime(config, (time.time() - 5, time.time() - 5))
     assert file.look().limits.sessions_per_user == 9
 
 
