@@ -24,7 +24,9 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 
 from broker.clouds.adapter import BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import PHASES, LibcloudCloud, Options, name_of_request, options_of, status_of
+from broker.clouds.faults import status_of
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud, name_of_request
+from broker.clouds.options import Options, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.settings import CloudSettings
 
@@ -133,7 +135,7 @@ class AzureCloud(LibcloudCloud):
         return {"id": wanted if wanted.startswith("/") else f"{self._group}/Microsoft.Compute/images/{wanted}"}
 
     def tagged(self, key: str, value: str) -> list[Node]:
-        """All nodes of the group, with their addresses, in a call for each: Azure chooses by no tag of a machine."""
+        """All nodes of the group, and by another list their addresses: Azure chooses by no tag of a machine."""
         nodes: list[Node] = self.driver.list_nodes(
             ex_resource_group=self.options.resource_group, ex_fetch_nic=False, ex_fetch_power_state=False
         )

@@ -5,6 +5,7 @@ Proved against Moto's EC2 server (docs/clouds.md).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +14,16 @@ from urllib.parse import urlsplit
 
 from libcloud.compute.base import Node, NodeImage, NodeSize, VolumeSnapshot
 from libcloud.compute.constants.ec2_instance_types import INSTANCE_TYPES
-from libcloud.compute.drivers.ec2 import EC2NetworkSubnet
+from libcloud.compute.drivers.ec2 import NAMESPACE, EC2NetworkSubnet
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
+from libcloud.utils.xml import findtext
 
 from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase
-from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
-from broker.errors import CloudFault, CloudRefused
+from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
 GPUS = {
@@ -108,22 +111,24 @@ class Ec2Cloud(LibcloudCloud):
 
     def vouch(self, node: CloudNode) -> str | None:
         """The host key that cloud-init wrote to the console, which EC2 shows some minutes after the start."""
+        wish = {"Action": "GetConsoleOutput", "InstanceId": node.id}
         with self.asking(f"reading the console of {node.name}"):
-            answer = self.driver.ex_get_console_output(self.named(node.id))
-        return host_key(answer["output"] or "")
+            answer = self.driver.connection.request(self.driver.path, params=wish).object
+            told = base64.b64decode(findtext(answer, "output", NAMESPACE) or "")
+        return host_key(told.decode(errors="replace"))  # Libcloud's own call fails where it is cut within a letter
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
         """An AMI of the node, which is rebooted for it, so that its disk is whole."""
         image: NodeImage = self.driver.create_image(node, name, reboot=True)
-        self.driver.ex_create_tags(image, dict(tags))
-        self.wait_for_image(name, lambda: self._is_available(image.id))
+        with self.or_no_image(image.id):
+            self.driver.ex_create_tags(image, dict(tags))
         return NodeImage(image.id, name, self.driver)
 
-    def _is_available(self, image_id: str) -> bool:
+    def is_saved(self, image_id: str) -> bool:
         """Whether EC2 shows the image, and has it whole."""
         found = self.driver.list_images(ex_owner="self", ex_filters={"image-id": image_id})
         if found and found[0].extra["state"] in ("failed", "error", "invalid"):
-            raise CloudFault(f"{self.settings.title} could not make {image_id}.", hint="Its own console says why.")
+            raise CloudRefused(f"{self.settings.title} could not make {image_id}.", hint="Its own console says why.")
         return bool(found) and found[0].extra["state"] == "available"
 
     def delete_image(self, image_id: str) -> None:
@@ -150,7 +155,8 @@ class Ec2Cloud(LibcloudCloud):
         """The account's own images, and the one of the settings; of everybody's there are a hundred thousand."""
         with self.asking("listing images"):
             own = self.driver.list_images(ex_owner="self")
-            wanted = self.driver.list_images(ex_filters={"image-id": self.settings.image})
+            by_id = self.settings.image.startswith("ami-")
+            wanted = self.driver.list_images(ex_filters={"image-id": self.settings.image}) if by_id else []
         return [CloudImage(image.id, image.name) for image in (*own, *wanted)]
 
 

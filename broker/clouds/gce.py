@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from libcloud.common.google import GoogleAuthType, GoogleBaseError, ResourceExistsError, ResourceNotFoundError
+from libcloud.common.types import LibcloudError
 from libcloud.compute.base import Node
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 
 from broker.clouds.adapter import BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import LibcloudCloud, Options, listed, name_of_request, options_of
+from broker.clouds.libcloud_cloud import LibcloudCloud, name_of_request
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import BadSettings, CloudFull, CloudRefused
 from broker.settings import CloudSettings
@@ -82,6 +84,8 @@ class GceCloud(LibcloudCloud):
         except GoogleBaseError as error:
             self._refuse(error)
             raise
+        except LibcloudError:  # it gave up waiting for the operation, which goes on: the machine is there by its name
+            return self.look_up(name)
         return node
 
     def _refuse(self, error: GoogleBaseError) -> None:

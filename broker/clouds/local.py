@@ -14,7 +14,8 @@ from libcloud.compute.providers import get_driver, set_driver
 from libcloud.compute.types import NodeState
 
 from broker.clouds.adapter import BuildSpec, CloudSize
-from broker.clouds.common import LibcloudCloud, Options, options_of
+from broker.clouds.libcloud_cloud import LibcloudCloud
+from broker.clouds.options import Options, options_of
 from broker.settings import CloudSettings
 
 PROVIDER = "beamdesk-local"
@@ -226,8 +227,8 @@ class LocalCloud(LibcloudCloud):
         node: Node = self.driver.ex_get_node(node_id)
         return node
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
-        """The daemon copies what the node wrote."""
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """The daemon copies what the node wrote, and answers when that is done."""
         image: NodeImage = self.driver.create_image(node, name, ex_tags=dict(tags))
         return image
 

@@ -17,9 +17,11 @@ from pydantic import model_validator
 
 from broker.clouds.adapter import CLOUD, REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
 from broker.clouds.catalogue import Catalogue
-from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
 from broker.clouds.floating import FloatingAddresses
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
+from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
 CONSOLE_LINES = 400
@@ -38,6 +40,7 @@ class OpenStackOptions(Options):
     password: str = ""
     project: str = ""
     domain: str = "Default"
+    project_domain_id: str = "default"
     network: str
     floating_network: str = ""
     security_groups: str = ""
@@ -174,11 +177,17 @@ class OpenStackCloud(LibcloudCloud):
             answer = self.driver.ex_get_console_output(self.named(node.id), length=CONSOLE_LINES)
         return host_key(answer.get("output") or "")
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
         """Nova's createImage, which uploads to Glance some time later, and removes what it could not finish."""
         image: NodeImage = self.driver.create_image(node, name, metadata=dict(tags))
-        self.wait_for_image(name, lambda: str(self.driver.get_image(image.id).extra["status"]).lower() == "active")
         return image
+
+    def is_saved(self, image_id: str) -> bool:
+        """Whether Glance has the image whole."""
+        status = str(self.driver.get_image(image_id).extra["status"]).lower()
+        if status not in ("active", "queued", "saving", "importing", "uploading"):
+            raise CloudRefused(f"{self.settings.title} calls image {image_id} {status}.", hint="Nova's log says why.")
+        return status == "active"
 
     def size_of(self, size: Any) -> CloudSize:
         """The flavour; its GPUs, in its extra specs, are those of the PCI alias, or virtual ones."""
@@ -217,6 +226,24 @@ def _driver(options: OpenStackOptions, timeout: float) -> Any:
         ex_force_auth_version="3.x_appcred" if by_credential else "3.x_password",
         ex_tenant_name=options.project or None,
         ex_domain_name=options.domain,
+        ex_tenant_domain_id=options.project_domain_id,
         ex_force_service_region=options.region or None,
+        ex_auth_cache=_Tokens(),
         timeout=timeout,
     )
+
+
+class _Tokens:
+    """One sign-in for Nova, Glance and Neutron, each of which would ask Keystone for itself: Libcloud's auth cache."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def get(self, key: Any) -> Any:
+        return self._kept.get(key)
+
+    def put(self, key: Any, context: Any) -> None:
+        self._kept[key] = context
+
+    def clear(self, key: Any) -> None:
+        self._kept.pop(key, None)

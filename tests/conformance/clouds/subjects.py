@@ -202,7 +202,7 @@ PROOFS = {
     "openstack": Proof(
         *("openstack", "real"),
         "Keystone 30, Placement 16, Glance 33, Neutron 29 and Nova 34, their own packages, with Nova's fake hypervisor",
-        "guests: cloud-init, host keys on a console, SSH and the desktop on such a machine; security groups",
+        "guests: cloud-init, host keys on a console, SSH and the desktop on such a machine",
     ),
     "ec2": Proof(
         *("ec2", "server"),
@@ -218,7 +218,7 @@ PROOFS = {
     ),
     "libvirt": Proof(
         *("libvirt", "server"),
-        "libvirt 9's own test driver, where python3-libvirt is installed; uploads and a guest's agent are fakes",
+        "libvirt 9's own test driver; uploads and a guest's agent are fakes",
         "QEMU and KVM: disks, user-data, agents and guests; a remote host",
     ),
 }

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import httpx2
 import pytest
+from libcloud.common.openstack_identity import OpenStackIdentity_3_0_Connection
 
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.openstack import OpenStackCloud
 from broker.errors import CloudFull, CloudRefused
 from tests.conformance.clouds.conftest import Credential
 from tests.conformance.clouds.subjects import Subject
+from tests.peers.openstack.seed import sign_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["openstack"], indirect=True)
@@ -28,6 +31,59 @@ def test_an_application_credential_signs_in_without_anybodys_password(
     assert [each.id for each in opened.list_ours("by-credential")] == [node.id]
     opened.destroy(node.id)
     until(lambda: opened.find(node.id) is None, "the node to go", 60)
+
+
+def test_a_user_and_a_project_of_a_domain_of_their_own_sign_in(subject: Subject) -> None:
+    options = dict(subject.settings.options)
+    keystone = options["auth_url"]
+    with httpx2.Client(timeout=60) as client:
+        sign_in(client, keystone)
+
+        def made(kind: str, **wish: str) -> str:
+            answer = client.post(f"{keystone}/v3/{kind}s", json={kind: wish}).raise_for_status().json()
+            return str(answer[kind]["id"])
+
+        domain = made("domain", name="science")
+        project = made("project", name="laser", domain_id=domain)
+        user = made("user", name="ada", domain_id=domain, password="engine")
+        [role] = client.get(f"{keystone}/v3/roles", params={"name": "member"}).raise_for_status().json()["roles"]
+        client.put(f"{keystone}/v3/projects/{project}/users/{user}/roles/{role['id']}").raise_for_status()
+    theirs = {"username": "ada", "password": "engine", "project": "laser", "domain": "science"}
+    options |= {**theirs, "project_domain_id": domain}
+    opened = open_cloud(subject.settings.model_copy(update={"name": "science", "options": options}))
+    assert opened.list_ours("conformance") == []
+
+
+def test_one_sign_in_is_enough_for_all_services(
+    subject: Subject, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job of a worker is a process of its own, and signs in anew."""
+    asked: list[str] = []
+    wanted = OpenStackIdentity_3_0_Connection._get_auth_data
+
+    def counted(connection: Any) -> Any:
+        asked.append(connection.auth_url)
+        return wanted(connection)
+
+    monkeypatch.setattr(OpenStackIdentity_3_0_Connection, "_get_auth_data", counted)
+    opened = OpenStackCloud(subject.settings)
+    opened.build(subject.spec("j1"))
+    opened.list_ours("conformance")
+    assert len(asked) == 1
+
+
+def test_an_openstack_machine_is_put_where_the_settings_say(
+    subject: Subject, cloud: Cloud, running: Callable[[CloudNode], CloudNode]
+) -> None:
+    assert isinstance(cloud, OpenStackCloud)
+    wish = {"security_group": {"name": "desktops"}}
+    cloud.driver.network_connection.request("/v2.0/security-groups", method="POST", data=wish)
+    options = {**subject.settings.options, "security_groups": "desktops, ", "availability_zone": "nova"}
+    opened = open_cloud(subject.settings.model_copy(update={"options": options}))
+    node = running(opened.build(subject.spec("k1")))
+    machine = cloud.driver.connection.request(f"/servers/{node.id}").object["server"]
+    assert [group["name"] for group in machine["security_groups"]] == ["desktops"]
+    assert machine["OS-EXT-AZ:availability_zone"] == "nova"
 
 
 @pytest.fixture

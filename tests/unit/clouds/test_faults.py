@@ -10,19 +10,9 @@ from libcloud.common.google import GoogleBaseError
 from libcloud.common.types import InvalidCredsError, LibcloudError, MalformedResponseError
 from requests.exceptions import ConnectionError as NoConnection
 
-from broker.clouds.adapter import BuildSpec, open_cloud
-from broker.clouds.common import faults, listed, name_of_request
+from broker.clouds.faults import faults
 from broker.clouds.local import LocalCloudError
-from broker.errors import (
-    BadSettings,
-    CloudBusy,
-    CloudFault,
-    CloudFull,
-    CloudRefused,
-    CloudSignInRefused,
-    CloudUnreachable,
-)
-from broker.settings import CloudSettings
+from broker.errors import CloudBusy, CloudFault, CloudFull, CloudRefused, CloudSignInRefused, CloudUnreachable
 
 
 class Coded(LibcloudError):
@@ -47,6 +37,7 @@ class Coded(LibcloudError):
         (Coded("wrong"), CloudFault),
         (KeyError("state"), CloudFault),
         (GoogleBaseError({"message": "no"}, 403, "forbidden"), CloudRefused),
+        (GoogleBaseError({"message": "Rate Limit Exceeded"}, 403, "rateLimitExceeded"), CloudBusy),
         (TimeoutError("timed out"), CloudUnreachable),
         (ConnectionRefusedError(111, "Connection refused"), CloudUnreachable),
         (NoConnection("no route"), CloudUnreachable),
@@ -63,22 +54,17 @@ def test_an_error_says_which_cloud_did_what(raised: Exception, kind: type[CloudF
     assert caught.value.__cause__ is raised
 
 
-def test_a_local_cloud_without_its_socket_is_bad_settings() -> None:
-    settings = CloudSettings(name="ral", title="Harwell", driver="beamdesk-local", location="ral", image="host")
-    with pytest.raises(BadSettings, match=r"clouds\.ral\.options\.socket: Field required") as caught:
-        open_cloud(settings)
-    assert "these options: socket" in caught.value.hint
-
-
-@pytest.mark.parametrize(("option", "names"), [("", []), (" , ", []), ("one", ["one"]), ("one, two,,", ["one", "two"])])
-def test_empty_names_between_commas_are_passed_over(option: str, names: list[str]) -> None:
-    assert listed(option) == names
-
-
-def test_the_name_of_a_request_is_its_own_and_short_enough_for_a_host() -> None:
-    def named(name: str, request: str) -> str:
-        return name_of_request(BuildSpec(name, "s", "i", {}, "ca", request))
-
-    assert named("dls-m1", "dls-machine-1") == named("dls-m1", "dls-machine-1")
-    assert named("dls-m1", "dls-machine-1") != named("dls-m1", "isis-machine-1")
-    assert len(named("x" * 200, "r")) == 63
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MalformedResponseError("Failed to parse JSON", "<html>" * 1000, driver=object()), "Failed to parse JSON"),
+        (GoogleBaseError({"reason": "forbidden", "message": "Not yours."}, 403, "forbidden"), "Not yours"),
+        (LibcloudError("Job did not complete", driver=object()), "Job did not complete"),
+        (BaseHTTPError(503, "<html>\n  later " + "x" * 9000), "<html> later " + "x" * 487),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_people_are_told_the_providers_words_and_no_whole_page(raised: Exception, said: str) -> None:
+    with pytest.raises(CloudFault) as caught, faults("Harwell", "building m1"):
+        raise raised
+    assert caught.value.message == f"Harwell said no while building m1: {said}."
