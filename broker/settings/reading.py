@@ -27,8 +27,11 @@ def load(config: Path | None = None) -> Settings:
     try:
         _refuse_unknown_environment(os.environ)
         return Settings()
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettings(f"{config} is not valid TOML: {error}.", hint="Mend the line that it names.") from None
+    except OSError as error:
+        raise BadSettings(f"{config} cannot be read: {error.strerror}.", hint="Let this account read it.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        hint = "Mend the line that it names." if isinstance(error, tomllib.TOMLDecodeError) else "Save it as UTF-8."
+        raise BadSettings(f"{config} is not valid TOML: {error}.", hint=hint) from None
     except ValidationError as error:
         raise BadSettings(_explain(config, error), hint="Mend these keys; docs/settings.md lists them all.") from None
 
