@@ -16,10 +16,10 @@ from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cl
 from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
-from broker.pools import images, standing
+from broker.pools import builds, images, standing
 from broker.pools.access import settle
 from broker.pools.configure import configure
-from broker.pools.models import BuildTime, Machine, MachineState, move
+from broker.pools.models import Machine, MachineState, move
 from broker.pools.probe import probe
 from broker.pools.reconcile import machine_of
 from broker.runtime import Runtime, current
@@ -134,7 +134,7 @@ def configure_machine(runtime: Runtime, machine: Machine) -> None:
     moment = now()
     with runtime.database.transaction() as db:
         move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment)
-        db.add(BuildTime(pool=machine.pool, seconds=(moment - machine.requested_at).total_seconds()))
+        builds.note(db, machine.pool, (moment - machine.requested_at).total_seconds())
         settle(db, runtime.settings, machine.pool, None)
 
 
