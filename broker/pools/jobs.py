@@ -151,26 +151,30 @@ def probe_machine(runtime: Runtime, machine: Machine) -> None:
 @_job
 def destroy_machine(runtime: Runtime, machine: Machine) -> None:
     """Remove the machine from its cloud; it is deleted once the cloud no longer knows it."""
+    if machine.node_id is None:
+        return
     cloud = cloud_of(runtime, machine)
-    if machine.node_id is not None:
-        cloud.destroy(machine.node_id)
-        node = cloud.find(machine.node_id)
-        if node is not None and node.state != "gone":
-            _ask_later(runtime, machine)
-            return
-        with runtime.database.transaction() as db:
-            move(db, machine, M.DELETED, reason="gone from the cloud")
+    cloud.destroy(machine.node_id)
+    node = cloud.find(machine.node_id)
+    if node is not None and node.state != "gone":
+        _ask_later(runtime, machine)
+        return
+    with runtime.database.transaction() as db:
+        move(db, machine, M.DELETED, reason="gone from the cloud")
 
 
 def give_up(runtime: Runtime, machine_id: int, attempt: int, error: Exception) -> None:
-    """Quarantine the machine with the error, and count it against its pool; a full cloud is nobody's failure.
+    """Quarantine the machine with the error, and count it against its pool, which waits before it builds again.
 
-    A machine that is being deleted stays so: its deletion is tried again.
+    One that its cloud had no room for goes at once: there is nothing to look at. One that is being deleted stays so,
+    and its cloud is asked again after a while.
     """
     message = error.message if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
     evidence = error.facts.get("evidence") if isinstance(error, ProbeFailed) else None
     with runtime.database.transaction() as db:
         machine = db.get_one(Machine, machine_id)
+        if machine.attempt == attempt and machine.state == M.DELETING:
+            standing.postpone(db, runtime.settings.times, machine)
         if machine.attempt != attempt or machine.state not in (M.REQUESTED, M.CONFIGURING, M.VACANT):
             return
         move(db, machine, M.FAILED, reason=message, failure=message, evidence=evidence)
