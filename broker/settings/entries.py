@@ -108,7 +108,7 @@ class PoolSettings(Section):
     cost: float = Field(0, ge=0)
     preemptible: bool = False
     sizing: Literal["fixed", "demand"] = "fixed"
-    wait_chance: float = Field(0.01, gt=0, lt=1)
+    wait_chance: float = Field(0.01, ge=1e-6, lt=1)
     most_vacant: int | None = Field(None, ge=0, le=10000)
     worth_hours: float | None = Field(None, gt=0)
     properties: dict[str, str] = Field(default_factory=dict)

@@ -102,7 +102,8 @@ class AllocationSettings(Section):
 
 
 class PoolTimes(Section):
-    """How pools are kept, in seconds unless the name says otherwise."""
+    """How pools are kept, in seconds; `degraded_after` and `away_after` count failures. docs/settings.md says what each
+    is of."""
 
     tick: float = Field(1.0, gt=0, le=60)
     list_every: float = Field(1.0, gt=0, le=600)
