@@ -30,7 +30,10 @@ class _Group(click.Group):
             sys.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT)
 @click.option("--config", type=click.Path(path_type=Path), help="The settings file; beamdesk.toml otherwise.")
 @click.version_option(package_name="beamdesk")
 def main(config: Path | None) -> None:
@@ -52,7 +55,10 @@ def _runtime() -> Runtime:
 @main.command()
 @click.option("--clean", is_flag=True, help="Remove what earlier demos left, their homes included, and stop.")
 def demo(clean: bool) -> None:
-    """Start everything on this machine: a cloud of its own, Redis, web, gateway, worker and manager."""
+    """Start all of it on this machine, with a cloud of its own.
+
+    Besides the cloud, that is Redis, web, gateway, worker and manager. Ctrl-C ends it.
+    """
     from broker import demo as demonstration
 
     demonstration.clean() if clean else demonstration.run()
@@ -93,7 +99,10 @@ def worker() -> None:
 
 @main.command()
 def manager() -> None:
-    """Keep pools filled and sessions right; of several managers one leads."""
+    """Keep pools filled and sessions right.
+
+    Several may run: one leads, and another takes over where it dies.
+    """
     from broker import manager as loop
 
     loop.run(_runtime())
@@ -117,14 +126,27 @@ def settings_check() -> None:
 
 @main.group()
 def cloud() -> None:
-    """Look at the clouds of the settings."""
+    """See whether a cloud works.
+
+    \b
+    beamdesk cloud check ral               build one machine in [clouds.ral], and remove it
+    beamdesk cloud check ral --no-build    only look: nothing is made
+    """
 
 
 @cloud.command("check")
 @click.argument("name")
-@click.option("--build/--no-build", default=True, help="Prove it by one machine, which is removed afterwards.")
+@click.option("--build/--no-build", default=True, show_default=True, help="Prove it by one machine, which goes again.")
 def cloud_check(name: str, build: bool) -> None:
-    """Say whether the cloud NAME works: sign-in, image, sizes, quota, network and tags, and what to mend."""
+    """Say whether the cloud NAME works, and what to mend.
+
+    NAME is that of its table in beamdesk.toml: ral of [clouds.ral]. Each line is one step, good or WRONG: sign-in,
+    image, sizes, quota, and with a machine built network, tags and host key. It takes as long as a machine takes to
+    build. Exit code 1 where something is wrong.
+
+    \b
+    beamdesk cloud check ral
+    """
     from broker.clouds.check import check
     from broker.configuration import ca
     from broker.errors import NotFound
@@ -139,14 +161,30 @@ def cloud_check(name: str, build: bool) -> None:
 
 @main.group()
 def image() -> None:
-    """Bake environments' images, so that their machines are configured in a moment."""
+    """Bake, list and remove environments' images.
+
+    A machine that is built from its environment's image is configured in a moment: the roles have run before.
+
+    \b
+    beamdesk image build science ral    bake the image of [environments.science] in [clouds.ral]
+    beamdesk image list                 how far each has come into use, and which to bake again
+    beamdesk image remove 3             take number 3 of the list out of use
+    """
 
 
 @image.command("build")
 @click.argument("environment")
 @click.argument("cloud")
 def image_build(environment: str, cloud: str) -> None:
-    """Bake the image of ENVIRONMENT in CLOUD; its pools then try it on one machine first."""
+    """Bake the image of ENVIRONMENT in CLOUD.
+
+    Both are names of tables in beamdesk.toml; a base may stand for the environment. One machine is built, gets the
+    roles, is saved as an image, and goes. A running manager then tries the image on one machine, on a tenth of the
+    vacant ones, and uses it everywhere; one that fails is not used. Exit code 1 where a step is WRONG.
+
+    \b
+    beamdesk image build science ral
+    """
     from broker.pools.bake import bake
 
     _show(bake(_runtime(), environment, cloud))
@@ -154,7 +192,10 @@ def image_build(environment: str, cloud: str) -> None:
 
 @image.command("list")
 def image_list() -> None:
-    """Show the images, how far each has come into use, and which are behind their roles."""
+    """Show the images and how far each has come into use.
+
+    One that is behind its roles still works, but its machines are configured in full: bake it again.
+    """
     from broker.pools import images
 
     runtime = _runtime()
@@ -172,7 +213,13 @@ def image_list() -> None:
 @image.command("remove")
 @click.argument("number", type=int)
 def image_remove(number: int) -> None:
-    """Take the image NUMBER out of use, and remove it from its cloud."""
+    """Take an image out of use, and remove it from its cloud.
+
+    NUMBER is the first column of `beamdesk image list`. Machines that were built from it go on.
+
+    \b
+    beamdesk image remove 3
+    """
     from broker.pools.bake import remove
 
     click.echo(f"{remove(_runtime(), number)} is removed.")
@@ -189,10 +236,25 @@ def _show(findings: Iterable[Finding]) -> NoReturn:
     sys.exit(0 if good else 1)
 
 
+def _new_file(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a file that could not be written before the work of minutes, not after it."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.parent}.")
+    return value
+
+
+_NEW_FILE: dict[str, Any] = {"type": click.Path(dir_okay=False, writable=True, path_type=Path), "callback": _new_file}
+
+
 @main.command()
 @click.option("--day", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Replay this recorded day.")
 @click.option("--facility", type=click.Choice(["isis", "large"]), help="A made-up service, not the settings' pools.")
-@click.option("--launches", type=click.IntRange(1, 200_000), help="Launches of a made-up working day.")
+@click.option(
+    "--launches",
+    type=click.IntRange(1, 200_000),
+    metavar="NUMBER",
+    help="Of a made-up working day.  [default: a busy one]",
+)
 @click.option(
     "--policy",
     "policies",
@@ -200,37 +262,53 @@ def _show(findings: Iterable[Finding]) -> NoReturn:
     type=click.Choice(["fixed", "advised", "demand", "shared"]),
     help="Only this one; may be given several times.",
 )
-@click.option("--wait-chance", type=click.FloatRange(0, 1, True, True), help="The share of launches that may wait.")
-@click.option("--build-minutes", type=click.FloatRange(0, 600, True), help="How long every machine takes to build.")
+@click.option(
+    "--wait-chance",
+    type=click.FloatRange(1e-6, 1, max_open=True),
+    metavar="SHARE",
+    help="The share of launches that may wait: 0.01 is one in a hundred.  [default: each pool's own]",
+)
+@click.option(
+    "--build-minutes",
+    type=click.FloatRange(0, 600, min_open=True),
+    metavar="MINUTES",
+    help="How long every machine takes to build.  [default: as recorded, or 10]",
+)
 @click.option("--faults", "with_faults", is_flag=True, help="An outage, slow builds and failing builds on the day.")
 @click.option(
-    "--course", type=click.IntRange(1, 10_000), help="A course of so many seats at 14:00, in the largest pool."
+    "--course",
+    type=click.IntRange(1, 10_000),
+    metavar="SEATS",
+    help="A course of so many seats, 14 hours into the day, for 3 hours.",
 )
 @click.option("--seed", default=1, help="Another number makes another day.", show_default=True)
-@click.option("--report", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots here.")
-@click.option("--json", "figures", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")
+@click.option("--report", "page", **_NEW_FILE, help="Write a page with plots here.")
+@click.option("--json", "figures", **_NEW_FILE, help="Write all figures here.")
+@click.option("--record", **_NEW_FILE, help="Simulate nothing: write the service's own last days here.")
 @click.option(
-    "--record", type=click.Path(dir_okay=False, path_type=Path), help="Write the service's own last days here."
-)
-@click.option(
-    "--days", default=30.0, type=click.FloatRange(0, 400, True), help="How many to record.", show_default=True
+    "--days", default=30, type=click.FloatRange(0, 400, min_open=True), help="How many to record.", show_default=True
 )
 def simulate(
     policies: tuple[str, ...], page: Path | None, figures: Path | None, record: Path | None, days: float, **asked: Any
 ) -> None:
-    """Find good pool sizes: a day of launches under several policies, side by side.
+    """Find good pool sizes: play a day under several policies.
 
-    The day is recorded (--day) or made up, for the pools of the settings or for a made-up service (--facility). The
-    policies: fixed sizes as they are set, fixed sizes as advised for the busiest hour, sized by demand, and by demand
-    with bases that environments share.
+    The day is made up for the pools of the settings, or recorded (--record, then --day), or that of a made-up service
+    (--facility). The policies: fixed sizes as they are set, fixed sizes as advised for the busiest hour, sized by
+    demand, and by demand with bases that environments share. Shown are who waits, for how long, and what it takes, with
+    a word on which to take; docs/simulate.md says how to read it.
 
     \b
-    beamdesk simulate --report report.html
-    beamdesk simulate --facility isis --faults --report report.html
-    beamdesk simulate --record day.jsonl && beamdesk simulate --day day.jsonl
+    beamdesk simulate --report report.html               your pools, a made-up day
+    beamdesk simulate --record day.jsonl                 on the service: write its last 30 days
+    beamdesk simulate --day day.jsonl                    replay the last of them
+    beamdesk simulate --faults --course 70 --seed 2      a bad day, with a course
+    beamdesk simulate --facility isis --policy demand    a service like that of ISIS
     """
     from broker.simulation import command, recording, report
 
+    if asked["day"] is not None and (asked["facility"] is not None or asked["launches"] is not None):
+        raise click.UsageError("--day replays what was recorded: it goes with neither --facility nor --launches.")
     if record is not None:
         runtime = _runtime()
         number = recording.write(record, recording.record(runtime.database, runtime.settings, days))
@@ -242,8 +320,8 @@ def simulate(
     results = command.run(found, command.chosen(policies), wanted.seed, _show_progress)
     click.echo("\n".join(report.lines(results, command.wait_chance(found))))
     command.write(found, results, page, figures)
-    if page is not None:
-        click.echo(f"The report is in {page}.")
+    for file in filter(None, (page, figures)):
+        click.echo(f"Written: {file}")
 
 
 def _show_progress(policy: Any, share: float) -> None:

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from agents.protocol import Message
-from broker import events
+from broker import database, events
 from broker.configuration import ssh
 from broker.configuration.ssh import SshTarget
 from broker.database import now
@@ -72,8 +72,9 @@ def hold_up(db: Session, settings: Settings, pool_name: str, failure: str) -> No
 
 
 def row(db: Session, name: str) -> Pool:
-    """The pool's row, made where it does not exist yet."""
-    pool = db.get(Pool, name)
+    """The pool's row, made where it does not exist yet, and nobody else's to change until the transaction ends."""
+    database.hold(db, f"pool {name}")
+    pool = db.get(Pool, name, populate_existing=True)
     if pool is None:
         pool = Pool(name=name, failures=0)
         db.add(pool)

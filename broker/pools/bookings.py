@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +10,11 @@ from sqlalchemy.orm import Session
 
 from broker import database
 from broker.database import now
-from broker.pools import stock
+from broker.pools import builds, reserving
 from broker.pools.models import Reservation
-from broker.pools.outlook import UNKNOWN_BUILD
-from broker.pools.reserving import Booking, Kept, Pace
+from broker.pools.reserving import Booked, Booking, Kept
 from broker.pools.sizing import More
-from broker.settings import PoolSettings, Settings
+from broker.settings import Settings
 
 _TABLE = Reservation.metadata.tables[Reservation.__tablename__]
 _LIVE = (
@@ -67,23 +65,28 @@ def kept(
     mine = [reservation for reservation in reservations if environment in (None, reservation.environment)]
     if not mine:
         return Kept(moment, margin)
-    seats = taken(db, [reservation.id for reservation in mine])
-    found: dict[str, list[Booking]] = {}
-    for booking in (booking for reservation in mine for booking in bookings(reservation, seats)):
-        if booking.pool in settings.pools:
-            found.setdefault(booking.pool, []).append(booking)
-    sharing = Counter(settings.pools[pool].cloud for pool in _pools(reservations) if pool in settings.pools)
-    paces = {pool: _pace(db, settings, settings.pools[pool], sharing, margin) for pool in found}
+    found = _by_pool(settings, mine, taken(db, [reservation.id for reservation in mine]))
+    booked = _booked(db, settings, _by_pool(settings, reservations, {}))
+    paces = {pool: reserving.pace(booked[pool], booked.values(), margin) for pool in found}
     return Kept(moment, margin, found, paces)
 
 
-def _pools(reservations: Sequence[Reservation]) -> set[str]:
-    return {pool for reservation in reservations for pool in reservation.pools}
+def _by_pool(
+    settings: Settings, reservations: Sequence[Reservation], seats: Mapping[tuple[int, str], Taken]
+) -> dict[str, list[Booking]]:
+    found: dict[str, list[Booking]] = {}
+    for booking in (booking for reservation in reservations for booking in bookings(reservation, seats)):
+        if booking.pool in settings.pools:
+            found.setdefault(booking.pool, []).append(booking)
+    return found
 
 
-def _pace(db: Session, settings: Settings, pool: PoolSettings, sharing: Mapping[str, int], margin: float) -> Pace:
-    at_a_time = settings.clouds[pool.cloud].concurrent_builds // sharing[pool.cloud]
-    return Pace(stock.lead_seconds(db, pool.name) or UNKNOWN_BUILD, max(1, at_a_time), margin)
+def _booked(db: Session, settings: Settings, found: Mapping[str, Sequence[Booking]]) -> dict[str, Booked]:
+    takes, clouds = builds.means(db, found), {name: settings.clouds[settings.pools[name].cloud] for name in found}
+    return {
+        name: Booked(name, clouds[name].name, mine, takes[name], clouds[name].concurrent_builds)
+        for name, mine in found.items()
+    }
 
 
 def bookings(reservation: Reservation, seats: Mapping[tuple[int, str], Taken]) -> list[Booking]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from operator import itemgetter
 
 
@@ -68,23 +68,38 @@ _Entry = tuple[float, float, int, Waiter]
 
 
 def _in_line(line: Iterable[Waiter], holding: Holding, shares: Shares) -> list[_Entry]:
-    """The line in order, with each one's moment in virtual time. Moments only grow, so the heap may hold old ones."""
-    users, groups = Counter(holding.users), Counter(holding.groups)
+    """The line in order, with each one's moment in virtual time.
 
-    def entry(waiter: Waiter) -> _Entry:
-        held = groups[waiter.group] / shares.of(waiter.group) + users[waiter.user]
-        return waiter.asked + 60 * shares.minutes * held, waiter.asked, waiter.id, waiter
+    Each group has a heap of its own, so that one more machine of a group moves its first one only. Moments only grow,
+    so heaps may hold old ones.
+    """
+    users, groups, step = Counter(holding.users), Counter(holding.groups), 60 * shares.minutes
+    of_group: defaultdict[str, list[_Entry]] = defaultdict(list)
+    for waiter in line:
+        of_group[waiter.group].append((waiter.asked + step * users[waiter.user], waiter.asked, waiter.id, waiter))
+    for heap in of_group.values():
+        heapify(heap)
 
-    heap = [entry(waiter) for waiter in line]
-    heapify(heap)
+    def first(group: str) -> _Entry:
+        heap = of_group[group]
+        while (own := heap[0][1] + step * users[heap[0][3].user]) > heap[0][0]:
+            heapreplace(heap, (own, *heap[0][1:]))
+        return (heap[0][0] + step * groups[group] / shares.of(group), *heap[0][1:])
+
+    firsts = [first(group) for group in of_group]
+    heapify(firsts)
     served: list[_Entry] = []
-    while heap:
-        oldest = heappop(heap)
-        current = entry(oldest[3])
-        if current > oldest:
-            heappush(heap, current)
+    while firsts:
+        group = firsts[0][3].group
+        current = first(group)
+        if current > firsts[0]:
+            heapreplace(firsts, current)
             continue
+        heappop(firsts)
+        heappop(of_group[group])
         served.append(current)
         users[current[3].user] += 1
-        groups[current[3].group] += 1
+        groups[group] += 1
+        if of_group[group]:
+            heappush(firsts, first(group))
     return served

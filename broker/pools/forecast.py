@@ -62,15 +62,6 @@ class Forecast:
         while True:
             yield 0.0
 
-    def quantile(self, share: float) -> int:
-        """The number that launches do not exceed with this chance (below 1)."""
-        total = 0.0
-        for number, chance in enumerate(self.chances()):
-            total += chance
-            if total >= share:
-                return number
-        raise AssertionError("chances() never ends")
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -150,12 +141,16 @@ class Launches:
         """There was a launch; moments may come in any order within an hour."""
         self._by_hour[math.floor(at / HOUR)] += 1
         self._recent.append(at)
+        self._forget_before(at - LOOK_BACK)
 
     def forecast(self, moment: float, seconds: float) -> Forecast:
         """What comes in the `seconds` after `moment`."""
-        while self._recent and self._recent[0] < moment - LOOK_BACK:
-            self._recent.popleft()
+        self._forget_before(moment - LOOK_BACK)
         return expect(self.profile(moment), self._recent, since=self._since, moment=moment, seconds=seconds)
+
+    def _forget_before(self, moment: float) -> None:
+        while self._recent and self._recent[0] < moment:
+            self._recent.popleft()
 
     def profile(self, moment: float) -> Profile:
         """The profile of the full hours; made anew each hour at first, and each day when much is known."""

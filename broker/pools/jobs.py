@@ -16,10 +16,10 @@ from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cl
 from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
-from broker.pools import images, standing
+from broker.pools import builds, images, standing
 from broker.pools.access import hold_up, settle
 from broker.pools.configure import configure
-from broker.pools.models import BuildTime, Machine, MachineState, move
+from broker.pools.models import Machine, MachineState, move
 from broker.pools.probe import probe
 from broker.pools.reconcile import machine_of
 from broker.runtime import Runtime, current
@@ -136,7 +136,7 @@ def configure_machine(runtime: Runtime, machine: Machine) -> None:
     moment = now()
     with runtime.database.transaction() as db:
         move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment)
-        db.add(BuildTime(pool=machine.pool, seconds=(moment - machine.requested_at).total_seconds()))
+        builds.note(db, machine.pool, (moment - machine.requested_at).total_seconds())
         settle(db, runtime.settings, machine.pool, None)
 
 
@@ -153,26 +153,30 @@ def probe_machine(runtime: Runtime, machine: Machine) -> None:
 @_job
 def destroy_machine(runtime: Runtime, machine: Machine) -> None:
     """Remove the machine from its cloud; it is deleted once the cloud no longer knows it."""
+    if machine.node_id is None:
+        return
     cloud = cloud_of(runtime, machine)
-    if machine.node_id is not None:
-        cloud.destroy(machine.node_id)
-        node = cloud.find(machine.node_id)
-        if node is not None and node.state != "gone":
-            _ask_later(runtime, machine)
-            return
-        with runtime.database.transaction() as db:
-            move(db, machine, M.DELETED, reason="gone from the cloud")
+    cloud.destroy(machine.node_id)
+    node = cloud.find(machine.node_id)
+    if node is not None and node.state != "gone":
+        _ask_later(runtime, machine)
+        return
+    with runtime.database.transaction() as db:
+        move(db, machine, M.DELETED, reason="gone from the cloud")
 
 
 def give_up(runtime: Runtime, machine_id: int, attempt: int, error: Exception) -> None:
-    """Quarantine the machine with the error, and count it against its pool; a full cloud is nobody's failure.
+    """Quarantine the machine with the error, and count it against its pool, which waits before it builds again.
 
-    A machine that is being deleted stays so: its deletion is tried again.
+    One that its cloud had no room for goes at once: there is nothing to look at. One that is being deleted stays so,
+    and its cloud is asked again after a while.
     """
     message = error.message if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
     evidence = error.facts.get("evidence") if isinstance(error, ProbeFailed) else None
     with runtime.database.transaction() as db:
         machine = db.get_one(Machine, machine_id)
+        if machine.attempt == attempt and machine.state == M.DELETING:
+            standing.postpone(db, runtime.settings.times, machine)
         if machine.attempt != attempt or machine.state not in (M.REQUESTED, M.CONFIGURING, M.VACANT):
             return
         move(db, machine, M.FAILED, reason=message, failure=message, evidence=evidence)

@@ -6,23 +6,22 @@ A pass may end anywhere: everything it does is written before it is done, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from broker import events, jobs, metrics, work
+from broker import jobs, metrics, work
 from broker.database import now
-from broker.pools import bookings, images, rolling, sizing, stock, warming
+from broker.pools import bookings, images, plans, rolling, stock, warming
 from broker.pools import jobs as machine_jobs
 from broker.pools.access import change
 from broker.pools.bookings import TakenSeats
 from broker.pools.breaker import Breaker
 from broker.pools.inventory import Inventory
-from broker.pools.models import COMING, Machine, MachineState, Pool, move
+from broker.pools.models import COMING, Machine, MachineState, move
 from broker.pools.outlook import Fresh, Outlook
-from broker.pools.sizing import Counts, Demand, More
+from broker.pools.sizing import Plan
 from broker.pools.standing import Standing, standings
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
@@ -72,44 +71,20 @@ class PoolManager:
 
     def _fill(self, queued: Mapping[str, int], clouds: Mapping[str, Standing]) -> None:
         """Build what is missing and let go what is too much, a batch at a time."""
+        settings, demands = self._settings, self._outlook.demands()
         with self._runtime.database.reading() as db:
-            held = stock.counts(db, self._settings.pools)
-            shown = rolling.without_replacements(db, self._settings, held)
-            wishes = stock.wishes_of_administrators(db)
-            kept = bookings.kept(db, self._settings, bookings.live(db), self._taken)
-        settings, demands, moment = self._settings, self._outlook.demands(), now()
-        pools, free = settings.pools, stock.free_builds(settings, held, clouds)
-        extra = bookings.more(kept, stock.taken_over(settings, held, wishes, clouds, demands, kept), pools)
-        counts = {name: stock.counts_of(shown[name], queued.get(name, 0)) for name in pools}
+            kept = bookings.kept(db, settings, bookings.live(db), self._taken)
+            outset = plans.look(db, settings, queued, clouds, demands, kept)
+        loans = warming.specialise(self._runtime, plans.wanted(settings, outset), outset.counts)
+        for name, plan in plans.plans(settings, outset.after(loans)).items():
+            self._carry_out(settings.pools[name], plan)
 
-        def planned(pool: PoolSettings, batch: int) -> sizing.Plan:
-            name, cloud = pool.name, clouds[pool.cloud]
-            more, demand = extra[name], demands.get(name)
-            return plan_for(pool, counts[name], wishes.get(name), cloud, batch, moment, more=more, demand=demand)
-
-        sizes = settings.sizes
-        lacks = {
-            name: planned(pool, stock.fitting(clouds[pool.cloud].room, sizes[pool.size])).build
-            for name, pool in pools.items()
-        }
-        dealt = _deal(pools, counts, lacks, free)
-        plans = {name: planned(pool, dealt[name]) for name, pool in pools.items()}
-        warm = warming.specialise(self._runtime, plans, shown, queued)
-        for name, pool in pools.items():
-            self._carry_out(pool, replace(plans[name], build=plans[name].build - warm[name]))
-
-    def _carry_out(self, pool: PoolSettings, plan: sizing.Plan) -> None:
+    def _carry_out(self, pool: PoolSettings, plan: Plan) -> None:
         if plan.build:
             with self._runtime.database.transaction() as db:
                 image = images.active(db, pool.environment, pool.cloud)
                 for _ in range(plan.build):
-                    machine = Machine(
-                        pool=pool.name, environment=pool.environment, size=pool.size, cloud=pool.cloud, attempt=0
-                    )
-                    machine.image = image.id if image is not None else None
-                    db.add(machine)
-                    db.flush()
-                    _note_request(db, machine, plan.reason)
+                    stock.request(db, pool, image.id if image is not None else None, plan.reason)
         if plan.remove:
             with self._runtime.database.reading() as db:
                 vacant = select(Machine).where(Machine.pool == pool.name, Machine.state == M.VACANT)
@@ -125,11 +100,13 @@ class PoolManager:
         """
         moment = now()
         looked_at = moment - timedelta(seconds=self._settings.times.probe_every)
-        at_work = Machine.state.in_([state for state in _WORK if state != M.VACANT])
+        at_work = Machine.state.in_((M.REQUESTED, M.PROVISIONED, M.CONFIGURING))
+        # a node that nobody has seen may be in the next list
+        to_remove = and_(Machine.state == M.DELETING, Machine.node_id.is_not(None))
         to_probe = and_(Machine.state == M.VACANT, or_(Machine.probed_at.is_(None), Machine.probed_at < looked_at))
         with self._runtime.database.reading() as db:
             is_due = or_(Machine.due_at.is_(None), Machine.due_at <= moment)
-            machines = list(db.scalars(select(Machine).where(or_(at_work, to_probe), is_due)))
+            machines = list(db.scalars(select(Machine).where(or_(at_work, to_remove, to_probe), is_due)))
         with metrics.redis_may_be_away():
             for machine in machines:
                 if machine.state not in _ASKS_ITS_CLOUD or not _is_left_alone(clouds.get(machine.cloud)):
@@ -146,21 +123,25 @@ class PoolManager:
             attempt = work.start_anew(self._runtime.database, Machine, machine.id, machine.attempt)
             if attempt is None:
                 return
-        queue, function, seconds = _WORK[M(machine.state)]
-        job_id = f"{function.__name__}-{machine.id}-{attempt}"
+        queue, function = _WORK[M(machine.state)]
+        job_id, seconds = f"{function.__name__}-{machine.id}-{attempt}", self._longest(machine)
         jobs.enqueue(self._runtime.redis, queue, job_id, function, machine.id, attempt, timeout=seconds)
 
+    def _longest(self, machine: Machine) -> float:
+        """Seconds after which its job is given up: later than all that the job itself gives up first."""
+        cloud, times = self._settings.clouds.get(machine.cloud), self._settings.times
+        if machine.state == M.CONFIGURING:
+            return 2 * times.configure_timeout + 300  # the roles, the environment's check, the probe
+        return max(300, 10 * cloud.timeout if cloud is not None else 0)
 
-# state -> queue, job, time limit in seconds
-_WORK: dict[MachineState, tuple[str, Callable[[int, int], None], float]] = {
-    M.REQUESTED: ("machines", machine_jobs.build_machine, 300),
-    M.PROVISIONED: ("machines", machine_jobs.configure_machine, 0),
-    M.CONFIGURING: ("machines", machine_jobs.configure_machine, 3600),
-    M.VACANT: ("probes", machine_jobs.probe_machine, 180),
-    M.DELETING: ("desktops", machine_jobs.destroy_machine, 180),
+
+# state -> queue, job
+_WORK: dict[MachineState, tuple[str, Callable[[int, int], None]]] = {
+    M.REQUESTED: ("machines", machine_jobs.build_machine),
+    M.CONFIGURING: ("machines", machine_jobs.configure_machine),
+    M.VACANT: ("probes", machine_jobs.probe_machine),
+    M.DELETING: ("desktops", machine_jobs.destroy_machine),
 }
-
-
 _ASKS_ITS_CLOUD = (M.REQUESTED, M.DELETING)
 
 
@@ -174,40 +155,3 @@ def _to(after: MachineState, reason: str, only_from: MachineState | None = None)
             move(db, machine, after, reason=reason)
 
     return to
-
-
-def _deal(
-    pools: Mapping[str, PoolSettings], counts: Mapping[str, Counts], lacks: Mapping[str, int], free: Mapping[str, int]
-) -> dict[str, int]:
-    """How many of the machines that each pool lacks its cloud may be asked for now."""
-    dealt: dict[str, int] = {}
-    for cloud, slots in free.items():
-        own = {name: counts[name] for name, pool in pools.items() if pool.cloud == cloud}
-        short = {name: (c.queued - c.vacant - c.coming, lacks[name], c.coming) for name, c in own.items()}
-        dealt.update(sizing.deal(short, slots))
-    return dealt
-
-
-def plan_for(
-    pool: PoolSettings,
-    counts: Counts,
-    wish: Pool | None,
-    cloud: Standing,
-    batch: int,
-    moment: datetime,
-    *,
-    more: More = sizing.NONE_MORE,
-    demand: Demand | None = None,
-) -> sizing.Plan:
-    """The pool's plan now: nothing is built while it waits after a failure or drains, or while its cloud is away."""
-    target, limit = stock.target_and_limit(pool, wish)
-    if (wish is not None and wish.retry_at is not None and wish.retry_at > moment) or not cloud.in_service:
-        batch = 0
-    if cloud.draining or not stock.is_serving(wish):
-        return sizing.plan(replace(counts, queued=0), target=0, limit=limit, batch=batch)
-    return sizing.plan(counts, target=target, limit=limit, batch=max(0, batch), more=more, demand=demand)
-
-
-def _note_request(db: Session, machine: Machine, reason: str) -> None:
-    events.record(db, "machine:requested", machine.id, reason=reason, pool=machine.pool)
-    events.changed(db, "pool", machine.pool)

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from broker.database import now
-from broker.pools import sizing, stock
+from broker.pools import builds, sizing, stock
 from broker.pools.forecast import REFRESH, Launches
 from broker.pools.models import PoolDemand
 from broker.pools.sizing import Demand
@@ -17,7 +17,6 @@ from broker.runtime import Runtime
 from broker.settings import PoolSettings
 
 Fresh = Callable[[], Iterable[tuple[str, datetime]]]
-UNKNOWN_BUILD = 600.0  # seconds: presumed of a pool that never built a machine
 
 
 class Outlook:
@@ -38,7 +37,8 @@ class Outlook:
             self._look_at = time.monotonic() + REFRESH
             self._learn(now())
             with self._runtime.database.transaction() as db:
-                self._demands = {pool.name: self._look(db, pool, now()) for pool in pools}
+                leads = builds.means(db, [pool.name for pool in pools])
+                self._demands = {pool.name: self._look(db, pool, leads[pool.name], now()) for pool in pools}
         return self._demands
 
     def _learn(self, moment: datetime) -> None:
@@ -51,9 +51,8 @@ class Outlook:
     def _of(self, pool: str) -> Launches:
         return self._launches.setdefault(pool, Launches(self._since or 0.0))
 
-    def _look(self, db: Session, pool: PoolSettings, moment: datetime) -> Demand:
-        """The pool's demand now, written down where pages and the next leader find it."""
-        lead = stock.lead_seconds(db, pool.name) or UNKNOWN_BUILD
+    def _look(self, db: Session, pool: PoolSettings, lead: float, moment: datetime) -> Demand:
+        """The pool's demand now, written down where pages and the next leader find it; a build takes `lead` seconds."""
         forecast = self._of(pool.name).forecast(moment.timestamp(), lead)
         row = db.get(PoolDemand, pool.name)
         before = stock.demand_of(pool, row) if row is not None else None

@@ -59,6 +59,38 @@ def is_filling(booking: Booking, pace: Pace, moment: float) -> bool:
     return fills_from(booking, pace) <= moment < booking.ends
 
 
+@dataclass(frozen=True)
+class Booked:
+    """A pool with all its bookings; a build takes `build` seconds, and its `cloud` takes `at_a_time` of them."""
+
+    pool: str
+    cloud: str
+    bookings: Sequence[Booking]
+    build: float
+    at_a_time: int
+
+
+def pace(one: Booked, others: Iterable[Booked], margin: float) -> Pace:
+    """How the pool is filled: its cloud's builds are shared by those of its pools that are filled at the same time.
+
+    Which ones these are is judged as if all of the cloud's shared always: no pool can take longer than that.
+    """
+    rivals = [other for other in others if other.cloud == one.cloud and other.pool != one.pool]
+    slowest = max(1, one.at_a_time // (1 + len(rivals)))
+
+    def spans(booked: Booked) -> list[tuple[float, float]]:
+        slow = Pace(booked.build, slowest, margin)
+        return [(fills_from(booking, slow), booking.begins - margin) for booking in booked.bookings]
+
+    taken = [spans(rival) for rival in rivals]
+    sharing = [sum(any(_meet(span, each) for each in theirs) for theirs in taken) for span in spans(one)]
+    return Pace(one.build, max(1, one.at_a_time // (1 + max(sharing, default=0))), margin)
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
 def reserved(bookings: Iterable[Booking], pace: Pace, moment: float) -> dict[int, int]:
     """Vacant machines to keep beyond a pool's own, by booking; who waits for one is counted in the queue."""
     filling = [booking for booking in bookings if is_filling(booking, pace, moment)]

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, literal, select
+from sqlalchemy import ColumnElement, and_, case, func, literal, select
 from sqlalchemy.orm import Session
 
-from broker import events
+from broker import metrics
 from broker.database import now
 from broker.errors import WrongState
 from broker.pools import images, rollout, stock
@@ -26,7 +26,10 @@ I = ImageState  # noqa: E741 - as M is MachineState
 
 
 def advance(runtime: Runtime, clouds: Mapping[str, Standing]) -> None:
-    """Take each revision that is on its way one step further; one whose cloud is out of service waits."""
+    """Take each revision that is on its way one step further; one whose cloud is out of service waits.
+
+    An error of one holds up no other, nor the pools.
+    """
     with runtime.database.reading() as db:
         newest = _newest(db)
         older = [image for image in _rolling(db) if image.state in TRIED and image not in newest.values()]
@@ -39,7 +42,7 @@ def advance(runtime: Runtime, clouds: Mapping[str, Standing]) -> None:
             continue
         if image.cloud not in clouds or not clouds[image.cloud].in_service:
             continue
-        with suppress(WrongState), runtime.database.transaction() as db:  # moved on meanwhile: the next pass sees it
+        with metrics.swallowed("images"), suppress(WrongState), runtime.database.transaction() as db:
             _advance(db, runtime.settings, clouds, db.get_one(Image, image.id))
 
 
@@ -106,7 +109,7 @@ def _advance(db: Session, settings: Settings, clouds: Mapping[str, Standing], im
     if not berths:
         return
     batch = stock.free_builds(settings, stock.counts(db, settings.pools), clouds)[image.cloud]
-    step = rollout.next_step(I(image.state), _fleet(db, image, berths, batch))
+    step = rollout.next_step(I(image.state), _fleet(db, settings, image, berths, batch))
     if step.after is I.REJECTED:
         _reject(db, image, step.reason)
     elif step.after is not None:
@@ -129,27 +132,34 @@ def _berths(db: Session, settings: Settings, image: Image) -> list[_Berth]:
     return found
 
 
-def _fleet(db: Session, image: Image, berths: list[_Berth], batch: int) -> Fleet:
-    live = [machine for berth in berths for machine in berth.machines]
-    mine = list(db.scalars(select(Machine).where(Machine.image == image.id)))
+def _fleet(db: Session, settings: Settings, image: Image, berths: list[_Berth], batch: int) -> Fleet:
+    passed, failed, coming, vacant = _tally(db, settings, image)
     room = sum(berth.room for berth in berths)
     return Fleet(
-        passed=sum(m.vacant_at is not None for m in mine),
-        failed=sum(_failed(m) for m in mine),
-        coming=sum(m.state in COMING for m in mine),
-        vacant=sum(m.state == M.VACANT for m in mine),
+        passed=passed,
+        failed=failed,
+        coming=coming,
+        vacant=vacant,
         old=sum(len(berth.old(image)) for berth in berths),
         spare=sum(min(len(berth.old(image)), berth.vacant - 1) for berth in berths if berth.vacant),
-        going=sum(m.state == M.DELETING for m in live),
+        going=sum(machine.state == M.DELETING for berth in berths for machine in berth.machines),
         room=max(0, min(room, batch)),
         full=room == 0,
         proven=image.everywhere_at is not None,
     )
 
 
-def _failed(machine: Machine) -> bool:
-    """Whether it failed before it was vacant; one that its cloud never gave says nothing of the image."""
-    return machine.failure is not None and machine.vacant_at is None and machine.node_id is not None
+def _tally(db: Session, settings: Settings, image: Image) -> tuple[int, int, int, int]:
+    """Of all machines that there ever were of the image: how many were vacant once, failed before that, come, and are
+    vacant. One that failed because its cloud never gave it says nothing of the image; of a proven one only live ones
+    count."""
+    failed = and_(Machine.failure.is_not(None), Machine.vacant_at.is_(None), Machine.node_id.is_not(None))
+    what = (Machine.vacant_at.is_not(None), failed, Machine.state.in_(COMING), Machine.state == M.VACANT)
+    mine = [Machine.pool.in_([pool.name for pool in _pools_of(settings, image)]), Machine.image == image.id]
+    if image.everywhere_at is not None:
+        mine.append(Machine.state.in_(LIVE))
+    found = db.execute(select(*(func.count().filter(each) for each in what)).where(*mine)).one()
+    return found[0], found[1], found[2], found[3]
 
 
 def _promote(db: Session, image: Image, step: Step) -> None:
@@ -184,18 +194,7 @@ def _build(db: Session, image: Image, step: Step, berths: list[_Berth]) -> None:
     for _ in range(step.build):
         pool = next(berth.pool for berth in order if free[berth.pool.name] > 0)
         free[pool.name] -= 1
-        machine = Machine(
-            pool=pool.name,
-            environment=pool.environment,
-            size=pool.size,
-            cloud=pool.cloud,
-            attempt=0,
-            image=image.id,
-        )
-        db.add(machine)
-        db.flush()
-        events.record(db, "machine:requested", machine.id, reason=f"{image.name}: {step.reason}", pool=pool.name)
-        events.changed(db, "pool", pool.name)
+        stock.request(db, pool, image.id, f"{image.name}: {step.reason}")
 
 
 def _make_room(db: Session, image: Image, step: Step, berths: list[_Berth]) -> None:
@@ -218,7 +217,7 @@ def without_replacements(
         for pool in _pools_of(settings, image):
             mine = census.get(pool.name, Counter())
             coming = [state for state in COMING for _ in range(mine[image.id, state])]
-            for state in coming[: rollout.replacements(len(coming), _old(mine, image))]:
+            for state in coming[: _old(mine, image)]:
                 shown[pool.name][state] -= 1
                 shown[pool.name][M.DELETING] += 1
     return shown

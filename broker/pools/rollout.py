@@ -76,8 +76,3 @@ def _build(fleet: Fleet, missing: int, why: str) -> Step:
         make_room = fleet.full and fleet.spare > 0 and fleet.coming == fleet.going == 0
         return Step(f"{why}; waits for room", remove=1 if make_room else 0)
     return Step(why, build=build)
-
-
-def replacements(coming: int, old: int) -> int:
-    """How many coming machines of an image will take the place of vacant ones, and so are no vacancies to come."""
-    return min(coming, old)

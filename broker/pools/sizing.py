@@ -94,7 +94,7 @@ def needed(forecast: Forecast, aim: Aim) -> int:
 def expect(forecast: Forecast, aim: Aim, before: Demand | None, seconds: float) -> Demand:
     """The demand now, `seconds` after it was `before`."""
     need = needed(forecast, aim)
-    slowly = before.kept * math.exp(-seconds / max(SLOWEST_FALL, 2 * forecast.seconds)) if before else 0.0
+    slowly = before.kept * math.exp(-max(0.0, seconds) / max(SLOWEST_FALL, 2 * forecast.seconds)) if before else 0.0
     return Demand(forecast, need, max(need, slowly), aim)
 
 
@@ -124,6 +124,7 @@ def plan(
     batch: int,
     more: More = NONE_MORE,
     demand: Demand | None = None,
+    why_none: str = "its cloud is busy",
 ) -> Plan:
     """Keep machines vacant beyond those that wait for a queued session, within `limit`: `target`, or what `demand`
     asks for, and `more` for reservations that begin soon and for pools that are away.
@@ -131,6 +132,7 @@ def plan(
     Building goes in batches of at most `batch`, which is what its cloud may still be asked for at a time.
     Machines being built count as vacant soon, so none is built twice; too many vacant ones are removed, those on
     their way never are. Sized by demand, some too many are left to be used up: what is wanted may soon be more again.
+    `why_none` is said where something is short and `batch` is 0.
     """
     keep = goal(target, demand)
     wanted = keep + more.reserved + more.taken_over + counts.queued
@@ -139,7 +141,8 @@ def plan(
     slack = 0 if demand is None else max(1, keep // 4)
     build = max(0, min(short, room, batch))
     remove = max(0, min(counts.vacant, -short - slack))
-    return Plan(build, remove, _reason(short, room, build, remove, counts, _goal_in_words(keep, more, demand)))
+    why_none = "the limit is reached" if room <= 0 else why_none
+    return Plan(build, remove, _reason(short, build, remove, counts, _goal_in_words(keep, more, demand), why_none))
 
 
 def deal(short: Mapping[str, tuple[int, int, int]], slots: int) -> dict[str, int]:
@@ -164,7 +167,7 @@ def deal(short: Mapping[str, tuple[int, int, int]], slots: int) -> dict[str, int
     return dealt
 
 
-def _reason(short: int, room: int, build: int, remove: int, counts: Counts, keep: str) -> str:
+def _reason(short: int, build: int, remove: int, counts: Counts, keep: str, why_none: str) -> str:
     goal = keep + (f" and {counts.queued} waiting" if counts.queued else "")
     have = f"{counts.vacant} vacant, {counts.coming} coming"
     if build:
@@ -173,7 +176,7 @@ def _reason(short: int, room: int, build: int, remove: int, counts: Counts, keep
     if remove:
         return f"removing {remove}: {goal}, {have}"
     if short > 0:
-        return f"{short} short of {goal}: {'the limit is reached' if room <= 0 else 'its cloud is busy'}"
+        return f"{short} short of {goal}: {why_none}"
     return f"{goal}: {have}"
 
 

@@ -18,7 +18,7 @@ from broker.pools import takeover
 from broker.pools.allocation import Offer, Weights
 from broker.pools.fairness import Shares
 from broker.pools.forecast import Forecast
-from broker.pools.models import COMING, LIVE, BuildTime, Machine, MachineState, Pool, PoolDemand, PoolMode
+from broker.pools.models import COMING, LIVE, Machine, MachineState, Pool, PoolDemand, PoolMode
 from broker.pools.reserving import Kept
 from broker.pools.sizing import UNBOUNDED, Aim, Counts, Demand, goal
 from broker.pools.standing import Standing, standings
@@ -26,7 +26,6 @@ from broker.pools.takeover import Share
 from broker.settings import PoolSettings, Settings, SizeSettings
 
 M = MachineState
-RECENT_BUILDS = 20
 
 # Statements of a launch are made once: putting one together costs as much as asking the database.
 _MACHINES = Machine.metadata.tables[Machine.__tablename__]
@@ -242,6 +241,16 @@ def shares(settings: Settings) -> Shares:
     return Shares(settings.shares, settings.limits.minutes_per_machine)
 
 
+def request(db: Session, pool: PoolSettings, image: int | None, reason: str) -> None:
+    """Ask for one more machine of the pool, from this row of images: a row, for which a job asks the cloud."""
+    kind = {"environment": pool.environment, "size": pool.size, "cloud": pool.cloud}
+    machine = Machine(pool=pool.name, **kind, attempt=0, image=image)
+    db.add(machine)
+    db.flush()
+    events.record(db, "machine:requested", machine.id, reason=reason, pool=pool.name)
+    events.changed(db, "pool", pool.name)
+
+
 def claim(db: Session, pool: str, session_id: int) -> int | None:
     """Give one vacant machine of `pool` to the session, for ever; its id, or None where none is vacant.
 
@@ -255,21 +264,3 @@ def claim(db: Session, pool: str, session_id: int) -> int | None:
         events.record(db, "machine:acquired", machine_id, before=M.VACANT, session=session_id, pool=pool)
         events.changed(db, "pool", pool)
     return machine_id
-
-
-def build_seconds(db: Session, pool: str) -> float | None:
-    """The median of the pool's recent build times, or None where it never built one."""
-    recent = sorted(recent_builds(db, pool))
-    return recent[len(recent) // 2] if recent else None
-
-
-def lead_seconds(db: Session, pool: str) -> float | None:
-    """The mean of the pool's recent build times, which sizing asks for, or None where it never built one."""
-    recent = recent_builds(db, pool)
-    return sum(recent) / len(recent) if recent else None
-
-
-def recent_builds(db: Session, pool: str) -> list[float]:
-    """How long the pool's last machines took to build, in seconds, the newest first."""
-    newest = select(BuildTime.seconds).where(BuildTime.pool == pool).order_by(BuildTime.id.desc())
-    return list(db.scalars(newest.limit(RECENT_BUILDS)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -12,7 +11,7 @@ from broker.database import now
 from broker.errors import WrongState
 from broker.pools import images
 from broker.pools.models import Machine, MachineState, move
-from broker.pools.sizing import Plan
+from broker.pools.sizing import Counts, Plan
 from broker.pools.warmth import Kind, Loan, Need, Shelf, share
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, Settings
@@ -20,29 +19,22 @@ from broker.settings import PoolSettings, Settings
 M = MachineState
 
 
-def specialise(
-    runtime: Runtime,
-    plans: Mapping[str, Plan],
-    held: Mapping[str, Counter[MachineState]],
-    queued: Mapping[str, int],
-) -> Counter[str]:
-    """Begin it for the pools that would build; for each pool, how many it need not build any more."""
-    settings, begun = runtime.settings, Counter[str]()
+def specialise(runtime: Runtime, wanted: Mapping[str, Plan], counts: Mapping[str, Counts]) -> list[Loan]:
+    """Begin it for the pools that want to build, whether their clouds could or not; which machines are lent."""
+    settings = runtime.settings
     if not settings.bases:
-        return begun
+        return []
     needs = [
-        Need(pool.name, kind, plans[pool.name].build, queued.get(pool.name, 0), held[pool.name][M.VACANT])
+        Need(pool.name, kind, wanted[pool.name].build, counts[pool.name].queued, counts[pool.name].vacant)
         for pool in settings.pools.values()
         if (kind := _kind(settings, pool)) is not None
     ]
     shelves = [
-        Shelf(pool.name, Kind(pool.environment, pool.size, pool.cloud), held[pool.name][M.VACANT])
+        Shelf(pool.name, Kind(pool.environment, pool.size, pool.cloud), counts[pool.name].vacant)
         for pool in settings.pools.values()
         if pool.environment in settings.bases
     ]
-    for loan in share(needs, shelves):
-        begun[loan.pool] += _lend(runtime, loan)
-    return begun
+    return [loan for loan in share(needs, shelves) if _lend(runtime, loan)]
 
 
 def _kind(settings: Settings, pool: PoolSettings) -> Kind | None:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from broker.database import now
-from broker.pools import fairness, stock
+from broker.pools import builds, fairness, stock
 from broker.pools.allocation import Offer
 from broker.pools.fairness import Holding, Waiter
 from broker.pools.models import COMING, Machine
@@ -137,10 +137,11 @@ def _lines(db: Session, offers: dict[str, Offer]) -> dict[str, Line]:
     moment = now()
     began = _moments(db, select(Machine.pool, Machine.requested_at).where(Machine.state.in_(COMING)))
     ends = _moments(db, select(UserSession.pool, UserSession.expires_at).where(UserSession.state == SessionState.READY))
+    times = builds.medians(db, offers)
     degraded = {name for name, pool in stock.wishes_of_administrators(db).items() if pool.retry_at is not None}
     return {
         name: _line(
-            stock.build_seconds(db, name),
+            times.get(name),
             _ordinary(began[name], offer),
             ends[name],
             moment,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from broker.errors import InvalidRequest
+from broker.pools import stock
 from broker.settings import load
 from broker.simulation import faults, generate, recording, report
 from broker.simulation.engine import Engine
@@ -50,10 +52,14 @@ def _found(asked: Asked) -> Scenario:
         facility = generate.FACILITIES[asked.facility]()
         return generate.scenario(facility, launches=asked.launches, seed=asked.seed)
     settings = load()
+    pools = pools_of(settings, {})
+    if not pools:
+        raise InvalidRequest("The settings have no pools.", hint="A made-up service has some: --facility isis.")
     if asked.day is not None:
         return recording.read(asked.day, settings)
-    facility = generate.of_settings(clouds_of(settings), pools_of(settings, {}))
-    return generate.scenario(facility, launches=asked.launches, seed=asked.seed)
+    facility = generate.of_settings(clouds_of(settings), pools)
+    found = generate.scenario(facility, launches=asked.launches, seed=asked.seed)
+    return replace(found, weights=stock.weights(settings))
 
 
 def _as_asked(asked: Asked, pool: Pool) -> Pool:

@@ -48,7 +48,7 @@ class Waiting:
 
 
 def in_order(waiting: Iterable[Waiting]) -> list[Waiting]:
-    """Who is served first: first come, first served."""
+    """Who is served first: who came first, as fairness.order() has it where nobody is of a group or asks twice."""
     return sorted(waiting, key=lambda one: one.launch.at)
 
 
@@ -80,9 +80,9 @@ class Engine:
     def run(self, progress: Callable[[float], None] = lambda share: None) -> Figures:
         """The day to its end; `progress` is told the share that is over."""
         began, until = self._now, self._scenario.until
+        self._at(max(began, self._scenario.measured_from), self._begin_to_count)
         self._next_launch()
         self._refresh()
-        self._at(max(began, self._scenario.measured_from), self._begin_to_count)
         for cloud in self._clouds:
             self._fill_soon(cloud)
         for booking in self._scenario.bookings:
@@ -165,7 +165,7 @@ class Engine:
         self._next_launch()
         choice = self._choose(launch)
         if not isinstance(choice, Choice):
-            self._recorder.refused += self._recorder.counting
+            self._recorder.refuse(launch.wish, choice)
             return
         stock = self._by_name[choice.pool]
         for one in (stock, stock.base):
@@ -184,7 +184,7 @@ class Engine:
         """Nobody overtakes those who wait: a newcomer sees only what they leave."""
         stocks, newcomer = self._environments[launch.wish.environment], not next_in_line
         offers = [stock.offer(self._now, newcomer=newcomer, booking=launch.booking) for stock in stocks]
-        return allocation.choose(launch.wish, offers)
+        return allocation.choose(launch.wish, offers, self._scenario.weights)
 
     def _start(self, launch: Launch, stock: Stock) -> None:
         stock.settle(self._now)
@@ -254,7 +254,7 @@ class Engine:
     # Pools
 
     def _refresh(self) -> None:
-        """What the manager does each minute: look at demand again; those who wait look for a better place."""
+        """What the manager does every other minute: look at demand again; those who wait look for a better place."""
         if self._policy.demand:
             for stock in self._stocks:
                 if stock.expect(self._now, REFRESH):

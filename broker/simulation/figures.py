@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from broker.pools.allocation import Refusal, Wish
 from broker.simulation.policies import Policy
 from broker.simulation.scenario import HOUR, Pool
 from broker.simulation.stock import Hours, Stock
@@ -52,21 +54,27 @@ class PoolFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """The day under one policy. Waits in seconds; `vacant` and such in machine hours; `idle_core_hours` of those that
-    nobody used."""
+    """The day under one policy. Waits in seconds, and `hours` too; `idle_core_hours` are of machines that nobody used,
+    `cost` is in the settings' unit. `refusals` counts the launches that no pool could ever serve, by why."""
 
     policy: Policy
     launches: int
-    refused: int
+    refusals: Mapping[str, int]
     waits: tuple[Wait, ...]
     hours: Hours
     core_hours: float
     idle_core_hours: float
+    cost: float
     builds: int
     removed: int
     series: Series
     pools: tuple[PoolFigures, ...]
     events: int
+
+    @property
+    def refused(self) -> int:
+        """The launches that no pool could ever serve; they count for nothing else."""
+        return sum(self.refusals.values())
 
     @property
     def waited_share(self) -> float:
@@ -88,6 +96,10 @@ class Figures:
         """Machine hours that were paid for."""
         return self.hours.total / HOUR
 
+    def spent(self, by_cost: bool) -> float:
+        """What policies are compared by: the cost, or the machine hours."""
+        return self.cost if by_cost else self.machine_hours
+
     def wait(self, share: float) -> float:
         """The wait in seconds that this share of all launches did not exceed."""
         none = self.launches - len(self.waits)
@@ -107,7 +119,7 @@ class Recorder:
         """Nothing was noted yet."""
         self.counting = False
         self.launches: dict[str, int] = {}
-        self.refused = 0
+        self.refusals = Counter[str]()
         self.waits: list[Wait] = []
         self.series = Series()
 
@@ -115,6 +127,11 @@ class Recorder:
         """A launch was given a machine of this pool, or a place in its queue."""
         if self.counting:
             self.launches[pool] = self.launches.get(pool, 0) + 1
+
+    def refuse(self, wish: Wish, refusal: Refusal) -> None:
+        """No pool could ever serve a launch."""
+        if self.counting:
+            self.refusals[f"{wish.environment}: {refusal.reason}"] += 1
 
     def sample(self, hour: float, stocks: Iterable[Stock], waiting: int) -> None:
         """A point of the plots."""
@@ -128,7 +145,7 @@ class Recorder:
 
     def figures(self, policy: Policy, stocks: Sequence[Stock], seconds: float, events: int) -> Figures:
         """All in all, after `seconds` of counting."""
-        total, core_hours, idle = Hours(), 0.0, 0.0
+        total, core_hours, idle, cost = Hours(), 0.0, 0.0, 0.0
         for stock in stocks:
             hours, cores = stock.hours, stock.pool.cores
             total.vacant += hours.vacant
@@ -137,14 +154,16 @@ class Recorder:
             total.lost += hours.lost
             core_hours += hours.total * cores / HOUR
             idle += (hours.total - hours.acquired) * cores / HOUR
+            cost += hours.total * stock.pool.cost / HOUR
         return Figures(
             policy=policy,
             launches=sum(self.launches.values()),
-            refused=self.refused,
+            refusals=self.refusals,
             waits=tuple(self.waits),
             hours=total,
             core_hours=core_hours,
             idle_core_hours=idle,
+            cost=cost,
             builds=sum(stock.builds for stock in stocks),
             removed=sum(stock.removed for stock in stocks),
             series=self.series,

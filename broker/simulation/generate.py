@@ -89,20 +89,21 @@ def scenario(facility: Facility, *, launches: int | None = None, seed: int = 1) 
         before = moments(numbers, rate, start - PAST_DAYS * DAY, PAST_DAYS)
         for at, taken in _spread(before, capacity[name], numbers):
             past[taken].append(at)
-        wish = Wish(name)
+        wish = Wish(name, groups=tuple(sorted({group for pool in capacity[name] for group in pool.groups})))
         days += [Launch(at, wish, _session(numbers)) for at in moments(numbers, rate, start, 2)]
     days.sort(key=lambda launch: launch.at)
     return Scenario(facility.title, facility.clouds, facility.pools, days, WEDNESDAY, WEDNESDAY + DAY, past)
 
 
 def with_course(found: Scenario, seats: int, seed: int = 1) -> Scenario:
-    """The day, with a course from 14:00 to 17:00 UTC in its largest pool, whose limit is so much higher; its people
-    come within the ten minutes around its begin."""
+    """The day, with a course from its 14th hour to its 17th (of a made-up day: 14:00 to 17:00 UTC) in its largest pool,
+    whose limit is so much higher; its people come within the ten minutes around its begin."""
     numbers = np.random.default_rng(seed)
     largest = max(found.pools, key=lambda pool: pool.limit)
     begins, ends = found.measured_from + 14 * HOUR, found.measured_from + 17 * HOUR
     booking = Booking(1, f"a course of {seats}", largest.name, seats, begins, ends)
-    wish, at = Wish(largest.environment), sorted((begins + 600 * (numbers.random(seats) - 0.5)).tolist())
+    wish = Wish(largest.environment, groups=largest.groups)
+    at = sorted((begins + 600 * (numbers.random(seats) - 0.5)).tolist())
     people = [Launch(moment, wish, ends - moment, booking.id) for moment in at]
     pools = tuple(replace(p, limit=p.limit + seats) if p is largest else p for p in found.pools)
     launches = sorted([*found.launches, *people], key=lambda launch: launch.at)

@@ -39,8 +39,8 @@ class Axis:
 
 
 def upward(values: Sequence[float], title: str) -> Axis:
-    """An axis from 0 to the largest value, with round ticks."""
-    most = max([*values, 1e-9])
+    """An axis from 0 to the largest value, 1 at least, with round ticks."""
+    most = max([*values, 1.0])
     step = 10 ** math.floor(math.log10(most))
     step = next(s for s in (step / 5, step / 2, step, 2 * step) if most / s <= 6)
     ticks = [(n * step, f"{n * step:g}") for n in range(math.ceil(most / step) + 1)]

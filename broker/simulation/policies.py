@@ -49,7 +49,10 @@ def _base(name: str, pools: list[Pool]) -> Pool:
     slowest = max(pool.build_seconds for pool in pools)
     limit = sum(pool.limit for pool in pools)
     aim = replace(pools[0].aim, wait_chance=min(pool.aim.wait_chance for pool in pools), most=None)
-    return replace(pools[0], name=name, environment="", target=0, limit=limit, build_seconds=slowest, aim=aim)
+    cost = max(pool.cost for pool in pools)
+    return replace(
+        pools[0], name=name, environment="", target=0, limit=limit, build_seconds=slowest, aim=aim, cost=cost
+    )
 
 
 def advised(pool: Pool, known: Profile, start: float, end: float) -> int:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,13 @@ from sqlalchemy import select
 
 from broker.database import Database, now
 from broker.errors import InvalidRequest
-from broker.pools import stock
+from broker.pools import builds, stock
 from broker.pools.allocation import Wish
 from broker.sessions.models import UserSession
 from broker.settings import Settings
 from broker.simulation.scenario import DAY, Launch, Scenario, clouds_of, pools_of
 
+_HINT = "docs/simulate.md says what a recorded day has in it."
 _WISH: TypeAdapter[Wish] = TypeAdapter(Wish)
 
 
@@ -48,24 +49,22 @@ class RecordedLaunch(_Line):
 
 
 def record(database: Database, settings: Settings, days: float) -> Iterator[str]:
-    """The lines of the last `days`; sessions that go on count until now."""
-    moment = now()
+    """The lines of the last `days`; sessions that go on count until now.
+
+    Who had a reservation's seat is left out, as from the forecast: their machines were made besides.
+    """
+    moment, one = now(), UserSession
+    launches = (
+        select(one.requested_at, one.ready_at, one.ended_at, one.pool, one.wish)
+        .where(one.requested_at > moment - timedelta(days=days), one.pool.is_not(None), one.reservation_id.is_(None))
+        .order_by(one.requested_at)
+    )
     with database.reading() as db:
-        builds = {pool: stock.recent_builds(db, pool) for pool in settings.pools}
-        sessions = list(
-            db.scalars(
-                select(UserSession)
-                .where(UserSession.requested_at > moment - timedelta(days=days), UserSession.pool.is_not(None))
-                .order_by(UserSession.requested_at)
-            )
-        )
-    yield BuildTimes(build_seconds=builds).model_dump_json()
-    for session in sessions:
-        used = ((session.ended_at or moment) - (session.ready_at or session.requested_at)).total_seconds()
-        line = RecordedLaunch(
-            at=session.requested_at, pool=session.pool or "", seconds=max(0.0, used), wish=_said(session.wish)
-        )
-        yield line.model_dump_json()
+        yield BuildTimes(build_seconds=builds.recent(db, settings.pools)).model_dump_json()
+        for asked, ready, ended, pool, wish in db.execute(launches):
+            used = ((ended or moment) - (ready or asked)).total_seconds()
+            line = RecordedLaunch(at=asked, pool=pool or "", seconds=max(0.0, used), wish=_said(wish))
+            yield line.model_dump_json()
 
 
 def _said(wish: dict[str, Any]) -> dict[str, Any]:
@@ -75,17 +74,20 @@ def _said(wish: dict[str, Any]) -> dict[str, Any]:
 
 def read(path: Path, settings: Settings) -> Scenario:
     """The recorded day with the pools of the settings: the last 24 hours count, the rest is what led to them."""
-    lines = path.read_text().splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path} is no text.", hint=_HINT) from None
     if not lines:
         raise InvalidRequest(f"{path} is empty.", hint="Make it with `beamdesk simulate --record FILE`.")
-    builds = _parse(BuildTimes, path, 1, lines[0])
+    times = _parse(BuildTimes, path, 1, lines[0])
     launches = [_parse(RecordedLaunch, path, number, line) for number, line in enumerate(lines[1:], 2)]
     if not launches:
         raise InvalidRequest(f"{path} has no launch.", hint="Record more days.")
-    return _scenario(path, settings, builds, sorted(launches, key=lambda launch: launch.at))
+    return _scenario(path, settings, times, sorted(launches, key=lambda launch: launch.at))
 
 
-def _scenario(path: Path, settings: Settings, builds: BuildTimes, launches: list[RecordedLaunch]) -> Scenario:
+def _scenario(path: Path, settings: Settings, times: BuildTimes, launches: list[RecordedLaunch]) -> Scenario:
     until = launches[-1].at.timestamp() + 1
     before = until - 2 * DAY
     past: dict[str, list[float]] = {}
@@ -95,11 +97,12 @@ def _scenario(path: Path, settings: Settings, builds: BuildTimes, launches: list
     return Scenario(
         title=f"{path.name}: the day until {_moment(launches[-1].at)}",
         clouds=clouds_of(settings),
-        pools=pools_of(settings, {pool: sum(s) / len(s) for pool, s in builds.build_seconds.items() if s}),
+        pools=pools_of(settings, {pool: sum(s) / len(s) for pool, s in times.build_seconds.items() if s}),
         launches=[one for launch in launches if (one := _launch(path, launch)).at >= before],
         measured_from=until - DAY,
         until=until,
         past=past,
+        weights=stock.weights(settings),
     )
 
 
@@ -111,7 +114,7 @@ def _launch(path: Path, launch: RecordedLaunch) -> Launch:
 
 
 def _moment(at: datetime) -> str:
-    return f"{at:%-d %B %Y, %H:%M} UTC"
+    return f"{at.astimezone(UTC):%-d %B %Y, %H:%M} UTC"
 
 
 def _parse(kind: type[Line], path: Path, number: int, line: str) -> Line:
@@ -124,13 +127,11 @@ def _parse(kind: type[Line], path: Path, number: int, line: str) -> Line:
 def _not_a_recording(path: Path, where: str, error: ValidationError) -> InvalidRequest:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
-    return InvalidRequest(
-        f"{path}, {where}: {key}: {problem['msg']}.", hint="docs/simulate.md says what a recorded day has in it."
-    )
+    return InvalidRequest(f"{path}, {where}: {key}: {problem['msg']}.", hint=_HINT)
 
 
 def write(path: Path, lines: Iterable[str]) -> int:
     """Write the lines; how many launches they have."""
     text = list(lines)
-    path.write_text("".join(f"{line}\n" for line in text))
+    path.write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
     return len(text) - 1

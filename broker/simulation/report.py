@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ def page(scenario: Scenario, found: Sequence[Figures], wait_chance: float) -> st
         found=found,
         wait_chance=wait_chance,
         verdict=verdict(found, wait_chance),
+        refused=refused(found),
+        has_costs=has_costs(found),
         pools=pool_rows(found),
         faults=_faults(scenario),
         plots=[(title, caption, Markup(svg)) for title, caption, svg in _plots(scenario, found)],  # noqa: S704
@@ -54,23 +57,48 @@ def _faults(scenario: Scenario) -> list[str]:
 
 
 def verdict(found: Sequence[Figures], wait_chance: float) -> str:
-    """Which policy to take, in a sentence."""
+    """Which policy to take, in a sentence: of those that wait rarely enough the cheapest, by `cost` where pools have
+    one, else by machine hours."""
+    if not any(one.launches for one in found):
+        return "Nobody was served on this day: there is nothing to compare."
+    by_cost = has_costs(found)
     good = [one for one in found if one.waited_share <= wait_chance]
     if not good:
-        nearest = min(found, key=lambda one: (one.waited_share, one.machine_hours))
+        nearest = min(found, key=lambda one: (one.waited_share, one.spent(by_cost)))
         full = f", {percent(nearest.full_share)} because pools were at their limits" if nearest.full_share else ""
         return (
             f"No policy keeps waiting to {percent(wait_chance)} of launches. The nearest is “{nearest.policy.title}”: "
             f"{percent(nearest.waited_share)} wait{full}."
         )
-    best = min(good, key=lambda one: one.machine_hours)
-    saved = 1 - best.machine_hours / found[0].machine_hours
-    beside = f", {percent(abs(saved))} {'fewer' if saved > 0 else 'more'} than “{found[0].policy.title}”"
+    best = min(good, key=lambda one: one.spent(by_cost))
+    less = "costs less" if by_cost else "takes fewer machine hours"
     return (
         f"With “{best.policy.title}”, {percent(best.waited_share)} of launches wait, and no policy that keeps to "
-        f"{percent(wait_chance)} takes fewer machine hours: {best.machine_hours:,.0f}"
-        f"{beside if best is not found[0] else ''}."
+        f"{percent(wait_chance)} {less}: {best.spent(by_cost):,.0f}{_beside(best, found[0], by_cost)}."
     )
+
+
+def _beside(best: Figures, first: Figures, by_cost: bool) -> str:
+    if best is first or not first.spent(by_cost):
+        return ""
+    saved = 1 - best.spent(by_cost) / first.spent(by_cost)
+    less, more = ("less", "more") if by_cost else ("fewer", "more")
+    return f", {percent(abs(saved))} {less if saved > 0 else more} than “{first.policy.title}”"
+
+
+def has_costs(found: Sequence[Figures]) -> bool:
+    """Whether the pools say what their machines cost."""
+    return any(one.cost for one in found)
+
+
+def refused(found: Sequence[Figures]) -> str:
+    """What is said of launches that no pool could ever serve; nothing where there are none."""
+    one = max(found, key=lambda each: each.refused)
+    if not one.refused:
+        return ""
+    (why, number), *others = Counter(one.refusals).most_common()
+    more = f", and {one.refused - number} more" if others else ""
+    return f"No pool could ever serve {one.refused} launches, and they are not counted: {number} of {why}{more}."
 
 
 def pool_rows(found: Sequence[Figures]) -> list[PoolRow]:
@@ -152,6 +180,7 @@ def _of_policy(one: Figures) -> dict[str, Any]:
         "title": one.policy.title,
         "launches": one.launches,
         "refused": one.refused,
+        "refusals": dict(one.refusals),
         "waited_share": one.waited_share,
         "waited_at_limit_share": one.full_share,
         "wait_p95": one.wait(0.95),
@@ -164,6 +193,7 @@ def _of_policy(one: Figures) -> dict[str, Any]:
         "used_hours": one.hours.acquired / HOUR,
         "core_hours": one.core_hours,
         "idle_core_hours": one.idle_core_hours,
+        "cost": one.cost,
         "builds": one.builds,
         "removed_unused": one.removed,
         "pools": [vars(pool) for pool in one.pools],
@@ -172,14 +202,16 @@ def _of_policy(one: Figures) -> dict[str, Any]:
 
 def lines(found: Sequence[Figures], wait_chance: float) -> list[str]:
     """A short table and the verdict, for the terminal."""
+    by_cost = has_costs(found)
     head = f"{'policy':26}{'wait':>8}{'p99':>9}{'longest':>9}{'vacant':>8}{'used':>7}{'hours':>11}{'idle core h':>13}"
     rows = [
         f"{f.policy.title:26}{percent(f.waited_share):>8}{span(f.wait(0.99)):>9}{span(f.longest_wait):>9}"
         f"{sum(p.mean_vacant for p in f.pools):8.1f}{percent(f.utilisation):>7}"
-        f"{f.machine_hours:11,.0f}{f.idle_core_hours:13,.0f}"
+        f"{f.machine_hours:11,.0f}{f.idle_core_hours:13,.0f}" + (f"{f.cost:11,.0f}" if by_cost else "")
         for f in found
     ]
-    return [head, *rows, "", verdict(found, wait_chance)]
+    said = [refused(found)] if refused(found) else []
+    return [head + (f"{'cost':>11}" if by_cost else ""), *rows, "", *said, verdict(found, wait_chance)]
 
 
 def percent(share: float) -> str:

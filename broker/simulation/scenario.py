@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from broker.pools import stock
-from broker.pools.allocation import Wish
+from broker.pools import builds, stock
+from broker.pools.allocation import USUAL, Weights, Wish
 from broker.pools.reserving import Booking
 from broker.pools.sizing import Aim
 from broker.settings import PoolSettings, Settings
 from broker.simulation.faults import Fault
 
 HOUR, DAY = 3600.0, 86400.0
-BUILD_SECONDS = 600.0  # of a pool of which no build was ever measured
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool as the settings have it, its size's figures, and how long its machines take to build on average."""
+    """A pool as the settings have it, its size's figures, and how long its machines take to build on average.
+
+    `cost` is of a machine's hour, in the settings' unit.
+    """
 
     name: str
     environment: str
@@ -42,6 +44,11 @@ class Pool:
     build_seconds: float
     aim: Aim
     by_demand: bool = False
+    gpu_model: str = ""
+    architecture: str = "x86_64"
+    groups: tuple[str, ...] = ()
+    cost: float = 0.0
+    preemptible: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     specialise_seconds: float = 60.0
     bookings: tuple[Booking, ...] = ()
+    weights: Weights = USUAL
 
     def clock(self, moment: float) -> float:
         """Hours since the midnight (UTC) before the counting begins."""
@@ -84,8 +92,9 @@ def clouds_of(settings: Settings) -> tuple[Cloud, ...]:
 
 
 def pools_of(settings: Settings, build_seconds: Mapping[str, float]) -> tuple[Pool, ...]:
-    """The pools of the settings, with the build times that were measured."""
-    return tuple(_pool(settings, pool, build_seconds.get(pool.name, BUILD_SECONDS)) for pool in settings.pools.values())
+    """The pools of the settings that users ask for, with the build times that were measured; a base's are left out."""
+    pools = (pool for pool in settings.pools.values() if pool.environment not in settings.bases)
+    return tuple(_pool(settings, pool, build_seconds.get(pool.name, builds.UNKNOWN)) for pool in pools)
 
 
 def _pool(settings: Settings, pool: PoolSettings, build_seconds: float) -> Pool:
@@ -103,4 +112,9 @@ def _pool(settings: Settings, pool: PoolSettings, build_seconds: float) -> Pool:
         build_seconds=build_seconds,
         aim=stock.aim_of(pool),
         by_demand=pool.sizing == "demand",
+        gpu_model=size.gpu_model,
+        architecture=size.architecture,
+        groups=pool.groups,
+        cost=pool.cost,
+        preemptible=pool.preemptible,
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from broker.pools import sizing
+from broker.pools import builds, sizing
 from broker.pools.allocation import Offer
 from broker.pools.forecast import Launches
 from broker.pools.reserving import Booking, Kept, Pace
 from broker.pools.sizing import NONE_MORE, Counts, Demand, More, Plan
-from broker.pools.stock import RECENT_BUILDS
 from broker.simulation.scenario import Cloud, Pool
 
 MARGIN = 900.0  # seconds before a booking begins, when all its machines are to be vacant
@@ -51,7 +50,7 @@ class Stock:
     failures: int = 0
     retry_at: float = 0.0
     demand: Demand | None = None
-    lead: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_BUILDS))
+    lead: deque[float] = field(default_factory=lambda: deque(maxlen=builds.RECENT))
     hours: Hours = field(default_factory=Hours)
     least: int = 0  # that was to be kept
     most: int = 0
@@ -148,4 +147,10 @@ class Stock:
             room=max(0, self.pool.limit - self.held),
             limit=self.pool.limit,
             serving=True,
+            gpu_model=self.pool.gpu_model,
+            architecture=self.pool.architecture,
+            groups=self.pool.groups,
+            cost=self.pool.cost,
+            preemptible=self.pool.preemptible,
+            demand=self.demand.forecast.launches if self.demand is not None else 0.0,
         )

@@ -124,6 +124,25 @@ def test_a_mistake_in_the_environment_is_named_too(config: Path, monkeypatch: py
         load(config)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'title = "Universit\xe9"\n', "is not valid TOML"), (None, "cannot be read: Is a directory")],
+    ids=["not UTF-8", "not to be opened"],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    config: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, words: str
+) -> None:
+    """As any other mistake: a running process goes on with the settings of before."""
+    if content is None:
+        monkeypatch.setattr(Path, "is_file", lambda path: True)
+        config.unlink()
+        config.mkdir()
+    else:
+        config.write_bytes(content)
+    with pytest.raises(BadSettings, match=words):
+        load(config)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the way to name another one."""
     monkeypatch.setenv("BEAMDESK_CONFIG", str(tmp_path / "nowhere.toml"))

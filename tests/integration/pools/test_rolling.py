@@ -6,15 +6,17 @@ from collections import Counter
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from broker.events import Event
-from broker.pools import images, overview
+from broker.pools import images, overview, rolling
 from broker.pools.images import Image, ImageState
 from broker.pools.manager import PoolManager
 from broker.pools.models import COMING, Machine, MachineState, move
 from broker.pools.rolling import advance
 from broker.pools.standing import standings
 from broker.runtime import Runtime
+from broker.settings import Settings
 
 M = MachineState
 I = ImageState  # noqa: E741 - as M is MachineState
@@ -27,12 +29,13 @@ class World:
         self.runtime, self.manager = runtime, PoolManager(runtime)
         self.least_vacant = 99
 
-    def bake(self) -> int:
+    def bake(self, environment: str = "light") -> int:
         """A new revision; its row's number."""
+        settings = self.runtime.settings
         with self.runtime.database.transaction() as db:
-            revision = images.next_revision(db, "light", "ral")
-            today = images.made_of_today(self.runtime.settings, "light", "ral", "small", "light-ral")
-            return images.add(db, "light", "ral", revision, f"i-{revision}", today).id
+            revision = images.next_revision(db, environment, "ral")
+            today = images.made_of_today(settings, environment, "ral", *images.model_of(settings, environment, "ral"))
+            return images.add(db, environment, "ral", revision, f"i-{revision}", today).id
 
     def machines(self, *states: MachineState, pool: str = "light-ral") -> list[Machine]:
         """Those of the pool in these states."""
@@ -165,6 +168,21 @@ def test_an_image_that_was_everywhere_is_not_rejected_for_a_machine_that_fails_l
     world.settle()
     assert world.image(proven).state == I.ACTIVE
     assert {machine.image for machine in world.machines(M.VACANT)} == {proven}
+
+
+def test_an_image_that_cannot_be_rolled_out_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the pools: what nobody thought of happens to one alone."""
+    broken, sound = world.bake(), world.bake("science")
+    step = rolling._advance
+
+    def fails(db: Session, settings: Settings, clouds: object, image: Image) -> None:
+        if image.id == broken:
+            raise RuntimeError("nobody thought of this")
+        step(db, settings, clouds, image)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rolling, "_advance", fails)
+    world.settle()
+    assert (world.image(broken).state, world.image(sound).state) == (I.BAKED, I.ACTIVE)
 
 
 def test_only_the_newest_of_several_revisions_is_tried(world: World) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from broker.database import now
 from broker.pools import overview, stock
 from broker.pools.manager import PoolManager
-from broker.pools.models import Machine, MachineState, move
+from broker.pools.models import CloudStanding, Machine, MachineState, move
 from broker.pools.standing import standings
 from broker.runtime import Runtime
 from broker.settings import PoolSettings, SharedBaseSettings
@@ -60,6 +60,17 @@ def test_a_pool_that_is_short_takes_from_its_base_which_builds_new_ones(runtime:
     shared = machines(runtime, "shared-ral")
     assert [state for _, _, state in shared] == [M.VACANT, M.REQUESTED, M.REQUESTED]
     assert len(machines(runtime, "light-ral")) == 2
+
+
+def test_a_machine_is_specialised_though_its_cloud_takes_no_build_just_now(
+    runtime: Runtime, manager: PoolManager
+) -> None:
+    """A cloud whose quota is used up, or that is busy, is not asked for anything by it."""
+    with runtime.database.transaction() as db:
+        db.add(CloudStanding(name="ral", room_nodes=0))
+    fill(runtime, manager)
+    assert [state for _, _, state in machines(runtime, "light-ral")] == [M.CONFIGURING, M.CONFIGURING]
+    assert [state for _, _, state in machines(runtime, "shared-ral")] == [M.VACANT]
 
 
 def test_what_is_just_being_probed_or_in_another_size_stays(runtime: Runtime, manager: PoolManager) -> None:

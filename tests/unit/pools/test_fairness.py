@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,3 +95,38 @@ def test_nobody_starves_however_many_come_later(held: int, own: int, share: floa
         newcomers = range(1000 + minute * rate, 1000 + (minute + 1) * rate)
         waiting += [Waiter(n, n, f"g{n}", 60 * minute) for n in newcomers]
     raise AssertionError(f"not served in {overtaking:.0f} minutes")
+
+
+def _slowly(waiting: list[Waiter], holding: Holding, shares: Shares) -> list[int]:
+    """The same for one line, as the rule is written: again and again, whoever's moment is the earliest."""
+    users, groups, left, served = Counter(holding.users), Counter(holding.groups), list(waiting), []
+    while left:
+
+        def moment(one: Waiter) -> tuple[float, float, int]:
+            held = groups[one.group] / shares.of(one.group) + users[one.user]
+            return one.asked + 60 * shares.minutes * held, one.asked, one.id
+
+        chosen = min(left, key=moment)
+        left.remove(chosen)
+        served.append(chosen.id)
+        users[chosen.user] += 1
+        groups[chosen.group] += 1
+    return served
+
+
+whole = waiters.map(lambda found: [replace(one, asked=float(int(one.asked)), line="p") for one in found])
+
+
+@given(whole, st.sampled_from([Shares(minutes=5), Shares({"a": 2.0, "b": 0.5}, 1)]))
+def test_the_next_one_is_always_whoever_has_the_earliest_moment(found: list[Waiter], shares: Shares) -> None:
+    """Counted with all who went before."""
+    holding = Holding({1: 3}, {"a": 2})
+    assert [one.id for one in order(found, holding, shares)] == _slowly(found, holding, shares)
+
+
+def test_a_flood_is_put_in_order_at_once() -> None:
+    """Each page of each who waits asks for it: of thousands who came in the same minute, too."""
+    flood = [Waiter(number, number, "a" if number % 2 else "b", number % 60) for number in range(4000)]
+    began = time.process_time()
+    assert len(order(flood, Holding(), SHARES)) == 4000
+    assert time.process_time() - began < 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.pools import reserving
 from broker.pools.allocation import Offer
-from broker.pools.reserving import Booking, Kept, Pace
+from broker.pools.reserving import Booked, Booking, Kept, Pace
 from broker.pools.sizing import Counts, More, plan
 
 unhurried = settings(max_examples=150, deadline=None)  # this machine may have much else to do
@@ -18,7 +20,7 @@ moments = st.floats(9_000, 13_500)
 
 
 @st.composite
-def booked(draw: st.DrawFn) -> list[Booking]:
+def some_bookings(draw: st.DrawFn) -> list[Booking]:
     """Up to three bookings of one pool."""
     found = []
     for number in range(draw(st.integers(0, 3))):
@@ -35,7 +37,7 @@ def offer(vacant: int, coming: int = 0, room: int = 0) -> Offer:
 
 
 @unhurried
-@given(booked(), moments, small, small, small)
+@given(some_bookings(), moments, small, small, small)
 def test_an_outsider_leaves_a_course_all_that_it_can_still_be_given(
     bookings: list[Booking], moment: float, vacant: int, coming: int, room: int
 ) -> None:
@@ -55,7 +57,7 @@ def test_an_outsider_leaves_a_course_all_that_it_can_still_be_given(
 
 
 @unhurried
-@given(booked(), moments, small, small)
+@given(some_bookings(), moments, small, small)
 def test_who_has_a_seat_is_never_behind_those_who_have_none(
     bookings: list[Booking], moment: float, vacant: int, ahead: int
 ) -> None:
@@ -97,6 +99,44 @@ def test_what_one_course_counts_on_no_other_does() -> None:
     assert reserving.held([second], pace, 1, moment) == {2: 3}
 
 
+def booked(pool: str, begins: float, *, cloud: str = "ral", seats: int = 20, build: float = 600) -> Booked:
+    booking = Booking(1, "Course", pool, seats, begins, begins + 3600)
+    return Booked(pool, cloud, [booking], build, at_a_time=8)
+
+
+def test_only_pools_that_are_filled_at_the_same_time_share_their_clouds_builds() -> None:
+    """One next month, one that runs already, and another cloud's slow down nothing."""
+    day, mine = 86_400.0, booked("mine", 50_000_000)
+    for other, builds in (
+        (booked("other", mine.bookings[0].begins + 600), 4),
+        (booked("other", mine.bookings[0].begins + 30 * day), 8),
+        (booked("other", mine.bookings[0].begins - day), 8),
+        (booked("other", mine.bookings[0].begins, cloud="dl"), 8),
+    ):
+        assert reserving.pace(mine, [mine, other], MARGIN).at_a_time == builds
+    assert reserving.pace(mine, [mine], MARGIN).at_a_time == 8
+
+
+several = st.lists(st.tuples(st.floats(0, 20_000), st.integers(1, 40), st.floats(60, 900)), min_size=1, max_size=5)
+
+
+@unhurried
+@given(several, st.integers(1, 30))
+def test_a_cloud_is_never_counted_on_for_more_builds_than_it_takes(
+    courses: list[tuple[float, int, float]], at_a_time: int
+) -> None:
+    """At any moment, over all pools that are being filled; each has one build at least."""
+    pools = [
+        replace(booked(f"p{n}", 1e6 + begins, seats=seats, build=build), at_a_time=at_a_time)
+        for n, (begins, seats, build) in enumerate(courses)
+    ]
+    paces = {one.pool: reserving.pace(one, pools, MARGIN) for one in pools}
+    spans = {one.pool: reserving.fills_from(one.bookings[0], paces[one.pool]) for one in pools}
+    for moment in spans.values():
+        busy = [p for p in pools if spans[p.pool] <= moment < p.bookings[0].begins - MARGIN]
+        assert sum(paces[one.pool].at_a_time for one in busy) <= max(at_a_time, len(busy))
+
+
 @unhurried
 @given(st.integers(1, 40), st.dictionaries(st.sampled_from("abcde"), st.integers(0, 15)))
 def test_seats_are_spread_over_pools_within_their_room_or_not_at_all(seats: int, room: dict[str, int]) -> None:
@@ -111,7 +151,7 @@ def test_seats_are_spread_over_pools_within_their_room_or_not_at_all(seats: int,
 
 
 @unhurried
-@given(booked(), moments, st.floats(1, 9000))
+@given(some_bookings(), moments, st.floats(1, 9000))
 def test_the_peak_is_the_most_seats_at_any_moment(bookings: list[Booking], begins: float, long: float) -> None:
     """Looked at wherever something begins."""
     ends = begins + long

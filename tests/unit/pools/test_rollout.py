@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.pools.images import MOVES, ImageState
-from broker.pools.rollout import Fleet, next_step, replacements
+from broker.pools.rollout import Fleet, next_step
 
 I = ImageState  # noqa: E741 - as M is MachineState
 few = st.integers(0, 12)
@@ -88,8 +88,3 @@ def test_a_sound_image_comes_everywhere_and_no_pool_has_fewer_vacant_ones_meanwh
         fleet = replace(fleet, old=fleet.old - gone, vacant=fleet.vacant - (surplus - gone))
     if room > 0 or target > 1:
         assert (state, fleet.old) == (I.ACTIVE, 0)
-
-
-@given(few, few)
-def test_no_more_replacements_than_there_are_machines_to_replace(coming: int, old: int) -> None:
-    assert replacements(coming, old) <= min(coming, old)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect
+from itertools import accumulate, islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.pools import sizing
-from broker.pools.forecast import HOUR, WEEK, Forecast, Launches
+from broker.pools.forecast import HOUR, LOOK_BACK, WEEK, Forecast, Launches
 from broker.pools.sizing import Aim, Counts, Demand, More
 
 unhurried = settings(max_examples=50, deadline=None)  # this machine may have much else to do
@@ -170,7 +172,16 @@ def test_with_little_history_the_recent_rate_counts_and_is_doubted() -> None:
         launches.note(number * 180.0)
     forecast = launches.forecast(HOUR, HOUR)
     assert forecast.hourly > 8
-    assert forecast.quantile(0.95) - forecast.quantile(0.05) > 10
+    below = list(accumulate(islice(forecast.chances(), 200)))
+    assert bisect(below, 0.95) - bisect(below, 0.05) > 10
+
+
+def test_launches_are_not_remembered_one_by_one_for_ever() -> None:
+    """Of a pool that nobody asks a forecast for, either: its hours are enough."""
+    launches = Launches(0.0)
+    for number in range(3000):
+        launches.note(60.0 * number)
+    assert len(launches._recent) <= LOOK_BACK / 60 + 1
 
 
 @unhurried

@@ -1,0 +1,61 @@
+"""The one place that reads beamdesk.toml and BEAMDESK_* from the environment.
+
+`load(config)` returns a frozen Settings or raises BadSettings, whose message names each wrong key, its value and
+what is allowed. BEAMDESK_CONFIG names the file (beamdesk.toml in the working directory otherwise); any single
+value can be given by the environment, as BEAMDESK_LIMITS__SESSIONS_PER_USER=5.
+"""
+
+from __future__ import annotations
+
+from broker.settings.entries import (
+    AccountSettings,
+    Architecture,
+    CloudDriver,
+    CloudSettings,
+    EnvironmentSettings,
+    PoolSettings,
+    QuotaSettings,
+    SharedBaseSettings,
+    SizeSettings,
+)
+from broker.settings.reading import load
+from broker.settings.sections import (
+    AllocationSettings,
+    CourseSettings,
+    DatabaseSettings,
+    GatewaySettings,
+    LeaseSettings,
+    LimitSettings,
+    PoolTimes,
+    RedisSettings,
+    ReservationSettings,
+    VmmSettings,
+    WebSettings,
+)
+from broker.settings.whole import Settings, path
+
+__all__ = [
+    "AccountSettings",
+    "AllocationSettings",
+    "Architecture",
+    "CloudDriver",
+    "CloudSettings",
+    "CourseSettings",
+    "DatabaseSettings",
+    "EnvironmentSettings",
+    "GatewaySettings",
+    "LeaseSettings",
+    "LimitSettings",
+    "PoolSettings",
+    "PoolTimes",
+    "QuotaSettings",
+    "RedisSettings",
+    "ReservationSettings",
+    "Settings",
+    "SharedBaseSettings",
+    "SizeSettings",
+    "VmmSettings",
+    "WebSettings",
+    "load",
+    "path",
+]
