@@ -6,8 +6,8 @@ from typing import Any
 
 from apiflask import APIFlask
 
+from broker.errors import PROBLEM, phrase
 from web.api.schemas import MOST_ID, Problem
-from web.errors import phrase
 
 DESCRIPTION = """Everything that the portal does, for programs.
 
@@ -59,5 +59,5 @@ def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
             continue
         operation["responses"][str(status)] = {
             "description": phrase(status),
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
