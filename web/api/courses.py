@@ -12,7 +12,8 @@ from broker.courses.overview import CourseCard
 from broker.courses.service import Lesson
 from broker.sessions.models import SessionState
 from broker.sessions.overview import Card
-from web.api.schemas import (
+from web.api.schemas import many
+from web.api.schemas.courses import (
     CourseBody,
     CourseMadeOut,
     CourseOut,
@@ -21,10 +22,9 @@ from web.api.schemas import (
     LinkOut,
     MySeatOut,
     PicturesBody,
-    ReservationChange,
-    SessionOut,
-    many,
 )
+from web.api.schemas.reservations import ChangeBody
+from web.api.schemas.sessions import SessionOut
 from web.api.sessions import card as session_card
 from web.courses import link, pictures
 from web.site import person, site
@@ -66,10 +66,10 @@ def course(course_id: int) -> CourseCard:
 
 
 @blueprint.patch(ONE)
-@blueprint.input(ReservationChange, arg_name="body")
+@blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409, 422])
-def change(course_id: int, body: ReservationChange) -> CourseCard:
+def change(course_id: int, body: ChangeBody) -> CourseCard:
     """Change a course's seats or time
 
     Sessions that end with it end at its new end.

@@ -10,7 +10,8 @@ from broker.sessions import booked, reservations
 from broker.sessions.booked import ReservationCard
 from broker.sessions.reservations import Plan
 from web.api.admin import administrators_only
-from web.api.schemas import ReservationBody, ReservationChange, ReservationOut, many
+from web.api.schemas import many
+from web.api.schemas.reservations import ChangeBody, ReservationBody, ReservationOut
 from web.site import person, site
 
 blueprint = APIBlueprint("reservations", __name__, tag="Administration")
@@ -50,10 +51,10 @@ def reservation(reservation_id: int) -> ReservationCard:
 
 
 @blueprint.patch(ONE)
-@blueprint.input(ReservationChange, arg_name="body")
+@blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(ReservationOut)
 @blueprint.doc(responses=[409, 422])
-def change(reservation_id: int, body: ReservationChange) -> ReservationCard:
+def change(reservation_id: int, body: ChangeBody) -> ReservationCard:
     """Change a reservation's seats or time"""
     changed = reservations.change(
         site().runtime,
