@@ -12,7 +12,8 @@ from web.api.schemas import MOST_ID, Problem
 DESCRIPTION = """Everything that the portal does, for programs.
 
 Sign in at `/api/v1/sign-in` and send the token as `Authorization: Bearer …`. Errors are `application/problem+json`
-(RFC 9457) with a `code` that stays the same and a `hint` of what to do. Times are UTC, durations seconds."""
+(RFC 9457) with a `code` that stays the same and a `hint` of what to do. Times are told in UTC and taken in
+any zone that they name; durations are seconds."""
 SIGN_IN = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The token that sign-in answers."},
     "cookie": {"type": "apiKey", "in": "cookie", "name": "beamdesk", "description": "For browsers."},

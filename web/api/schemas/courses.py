@@ -14,7 +14,10 @@ When = Literal["planned", "open", "over"]
 
 
 class CourseBody(BookingBody):
-    """A course to be. Without `teachers` it is its maker's own, without a `notice` it has the usual one."""
+    """A course to be. Its maker teaches it, too, but for an administrator who names `teachers`.
+
+    Without a `notice` it has the usual one.
+    """
 
     teachers: list[Text] = Field(default_factory=list, max_length=50)
     notice: Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")] = ""
