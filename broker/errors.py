@@ -40,7 +40,15 @@ it into problem+json or a page in one place; docs/errors.md explains each code.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
+
+PROBLEM = "application/problem+json"
+
+
+def phrase(status: int) -> str:
+    """What the status means, in HTTP's own words."""
+    return HTTPStatus(status).phrase
 
 
 class BrokerError(Exception):
@@ -54,6 +62,18 @@ class BrokerError(Exception):
         self.message = message
         self.hint = hint
         self.facts = facts
+
+    def problem(self) -> dict[str, Any]:
+        """The error as problem+json (RFC 9457) says it: its own facts beside the members that all have."""
+        return {
+            **self.facts,
+            "type": f"/docs/errors#{self.code}",
+            "title": phrase(self.status),
+            "status": self.status,
+            "detail": self.message,
+            "hint": self.hint,
+            "code": self.code,
+        }
 
 
 class NotSignedIn(BrokerError):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -20,7 +22,8 @@ VERSION = b"RFB 003.008\n"
 SECURITY_NONE, SECURITY_VNC = 1, 2
 FRAMEBUFFER_UPDATE = 0
 _LARGEST_NAME = 4096
-_LARGEST_FRAME = 256 * 1024 * 1024
+_LARGEST_FRAME = 64 * 1024 * 1024  # a screen of 5120x2880 has 59 MB
+_PIECE = 1 << 16
 
 
 class RfbRefused(MachineFault):
@@ -38,7 +41,42 @@ class Frame:
     pixels: bytes
 
 
-def exactly(source: socket.socket, size: int) -> bytes:
+class Wire(Protocol):
+    """What is needed of a connection."""
+
+    def recv(self, size: int, /) -> bytes:
+        """At most so many bytes, or none at its end."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it."""
+
+
+class Hurried:
+    """A socket of which everything must be done until `ends`, of the monotonic clock; TimeoutError afterwards.
+
+    A socket's own time-out begins anew with each byte: a desktop that trickles would hold us for ever.
+    """
+
+    def __init__(self, inner: socket.socket, ends: float) -> None:
+        self._inner, self._ends = inner, ends
+
+    def recv(self, size: int, /) -> bytes:
+        """As the socket's."""
+        return self._in_time().recv(size)
+
+    def sendall(self, data: bytes, /) -> None:
+        """As the socket's."""
+        self._in_time().sendall(data)
+
+    def _in_time(self) -> socket.socket:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the desktop takes too long")
+        self._inner.settimeout(left)
+        return self._inner
+
+
+def exactly(source: Wire, size: int) -> bytes:
     """`size` bytes from the socket, or RfbRefused where it closes before."""
     data = bytearray()
     while len(data) < size:
@@ -56,7 +94,7 @@ def vnc_response(password: str, challenge: bytes) -> bytes:
     return cipher.update(challenge) + cipher.finalize()
 
 
-def sign_in(machine: socket.socket, password: str) -> None:
+def sign_in(machine: Wire, password: str) -> None:
     """Greet the VNC server and prove that we know the password; what follows is ClientInit."""
     if not exactly(machine, 12).startswith(b"RFB 003.00"):
         raise RfbRefused("What listens there speaks no RFB.")
@@ -71,7 +109,7 @@ def sign_in(machine: socket.socket, password: str) -> None:
         raise RfbRefused(f"The desktop refused our password{_reason(machine)}.")
 
 
-def initialise(machine: socket.socket) -> tuple[int, int, bytes]:
+def initialise(machine: Wire) -> tuple[int, int, bytes]:
     """Send a shared ClientInit; width, height and the whole ServerInit as it came."""
     machine.sendall(b"\x01")
     head = exactly(machine, 24)
@@ -82,8 +120,10 @@ def initialise(machine: socket.socket) -> tuple[int, int, bytes]:
 
 
 def look(address: str, port: int, password: str, *, timeout: float) -> Frame:
-    """One whole frame, as a viewer that has just connected sees it."""
-    with socket.create_connection((address, port), timeout=timeout) as machine:
+    """One whole frame, as a viewer that has just connected sees it; all of it within `timeout` seconds."""
+    ends = time.monotonic() + timeout
+    with socket.create_connection((address, port), timeout=timeout) as connection:
+        machine = Hurried(connection, ends)
         sign_in(machine, password)
         width, height, _ = initialise(machine)
         wishes = struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)  # BGRX
@@ -92,9 +132,9 @@ def look(address: str, port: int, password: str, *, timeout: float) -> Frame:
         return Frame(width, height, _raw_update(machine, width, height))
 
 
-def _raw_update(machine: socket.socket, width: int, height: int) -> bytes:
-    if width * height * 4 > _LARGEST_FRAME:
-        raise RfbRefused(f"A desktop of {width}x{height} is too large to be one.")
+def _raw_update(machine: Wire, width: int, height: int) -> bytes:
+    if not 0 < width * height * 4 <= _LARGEST_FRAME:
+        raise RfbRefused(f"A picture of {width}x{height} is no desktop's.")
     pixels = bytearray(width * height * 4)
     missing = width * height
     while missing > 0:
@@ -102,13 +142,19 @@ def _raw_update(machine: socket.socket, width: int, height: int) -> bytes:
         if kind == FRAMEBUFFER_UPDATE:
             missing -= _rectangles(machine, width, pixels)
         elif kind == 3:  # ServerCutText
-            exactly(machine, abs(struct.unpack(">3xi", exactly(machine, 7))[0]))
+            _skip(machine, abs(struct.unpack(">3xi", exactly(machine, 7))[0]))
         elif kind != 2:  # Bell
             raise RfbRefused(f"The desktop sent message {kind}, which no viewer asked for.")
     return bytes(pixels)
 
 
-def _rectangles(machine: socket.socket, width: int, pixels: bytearray) -> int:
+def _skip(machine: Wire, size: int) -> None:
+    """Read so many bytes, and keep none: a clipboard may be as long as its owner likes."""
+    while size > 0:
+        size -= len(exactly(machine, min(size, _PIECE)))
+
+
+def _rectangles(machine: Wire, width: int, pixels: bytearray) -> int:
     got = 0
     for _ in range(struct.unpack(">xH", exactly(machine, 3))[0]):
         x, y, w, h, encoding = struct.unpack(">HHHHi", exactly(machine, 12))
@@ -122,6 +168,6 @@ def _rectangles(machine: socket.socket, width: int, pixels: bytearray) -> int:
     return got
 
 
-def _reason(machine: socket.socket) -> str:
+def _reason(machine: Wire) -> str:
     size = struct.unpack(">I", exactly(machine, 4))[0]
     return f": {exactly(machine, min(size, 1000)).decode(errors='replace')}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from apiflask import APIFlask
@@ -17,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from broker.errors import BodyTooLarge, BrokerError, InvalidRequest, NotFound, NotSignedIn, ServiceDown
+from broker.errors import PROBLEM, BodyTooLarge, BrokerError, InvalidRequest, NotFound, NotSignedIn, ServiceDown, phrase
 
 log = structlog.get_logger()
 
@@ -65,27 +64,13 @@ def is_for_programs() -> bool:
 
 
 def problem(error: BrokerError) -> Response:
-    """The error as problem+json; facts of its own stand beside the members that all have."""
-    body: dict[str, Any] = {
-        **error.facts,
-        "type": f"/docs/errors#{error.code}",
-        "title": phrase(error.status),
-        "status": error.status,
-        "detail": error.message,
-        "hint": error.hint,
-        "code": error.code,
-    }
-    response = jsonify(body)
+    """The error as problem+json."""
+    response = jsonify(error.problem())
     response.status_code = error.status
-    response.mimetype = "application/problem+json"
+    response.mimetype = PROBLEM
     if "retry_after" in error.facts:
         response.headers["Retry-After"] = str(error.facts["retry_after"])
     return response
-
-
-def phrase(status: int) -> str:
-    """What the status means, in HTTP's own words."""
-    return HTTPStatus(status).phrase
 
 
 def _to_sign_in() -> Response:

@@ -148,9 +148,10 @@ def description(query: OneQuery) -> Response:
 
 
 def _pools(settings: Settings) -> dict[int, PoolSettings]:
-    """The pools that are offered to the caller, by their machine type's number."""
+    """The pools that are offered to the caller, by their machine type's number; a base's is nobody's to ask for."""
     pools = {number: settings.pools[name] for number, name in settings.vmm.types.items()}
-    return {n: p for n, p in pools.items() if settings.environments[p.environment].open_to(person().groups)}
+    open_ = {name for name, one in settings.environments.items() if one.open_to(person().groups)}
+    return {number: pool for number, pool in pools.items() if pool.environment in open_}
 
 
 def _machine_type(settings: Settings, number: int, offer: Offer, free: int, wish: Pool | None) -> MachineTypeOut:

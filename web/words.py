@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 from broker.database import now
 from broker.sessions.availability import about
@@ -12,7 +15,7 @@ from broker.sessions.availability import about
 
 def register(app: Flask) -> None:
     """Give templates these words."""
-    filters = (duration, about, ago, iso, memory, plural, capitalize_first)
+    filters = (duration, about, ago, iso, local_times, memory, plural, capitalize_first)
     app.jinja_env.filters.update({word.__name__: word for word in filters})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -48,6 +51,33 @@ def ago(moment: datetime | None) -> str:
 def iso(moment: datetime | None) -> str:
     """The moment as scripts read it."""
     return moment.isoformat() if moment is not None else ""
+
+
+TIME = re.compile(r"\b((?:[01]\d|2[0-3]):[0-5]\d) UTC\b(?: on (\d{1,2} [A-Z][a-z]+))?")  # broker.pools.reserving.clock
+
+
+def local_times(words: str, said_at: datetime | None = None) -> Markup:
+    """Sentences of the broker's, with their times as the page's script shows them: by the reader's own clock.
+
+    `said_at` is when they were said, now where it is None: a time without a day is of that day.
+    """
+    moment = (said_at or now()).astimezone(UTC)
+    shown, end = Markup(), 0
+    for found in TIME.finditer(words):
+        meant = _meant(found[1], found[2] or f"{moment:%d %B}", moment)
+        if meant is not None:
+            time = Markup('<time datetime="{0}" data-clock="{0}">{1}</time>').format(iso(meant), found[0])
+            shown, end = shown + escape(words[end : found.start()]) + time, found.end()
+    return shown + escape(words[end:])
+
+
+def _meant(time: str, day: str, said_at: datetime) -> datetime | None:
+    """The moment nearest to `said_at` at this time of this day, if there is such a day."""
+    found = []
+    for year in (said_at.year - 1, said_at.year, said_at.year + 1):
+        with suppress(ValueError):  # no year has a 31 April, and few a 29 February
+            found.append(datetime.strptime(f"{time} {day} {year} +0000", "%H:%M %d %B %Y %z"))
+    return min(found, key=lambda moment: abs(moment - said_at), default=None)
 
 
 def memory(gigabytes: float) -> str:

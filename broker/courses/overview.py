@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from broker.courses import service
@@ -16,6 +18,7 @@ from broker.identity.models import User
 from broker.identity.service import Person
 from broker.pools.models import Reservation
 from broker.sessions import booked
+from broker.sessions.booked import ReservationCard
 from broker.sessions.models import ACTIVE, SessionState, UserSession
 from broker.settings import Settings
 
@@ -37,7 +40,10 @@ class SeatCard:
 
 @dataclass(frozen=True)
 class CourseCard:
-    """One course. `ready` seats have a machine or a vacant one is kept; `link_open` says whether one may still join."""
+    """One course. `ready` seats have a machine or a vacant one is kept; `link_open` says whether one may still join.
+
+    `teachers` are names of accounts.
+    """
 
     id: int
     title: str
@@ -59,7 +65,7 @@ class CourseCard:
 
 @dataclass(frozen=True)
 class MySeat:
-    """One's own seat in a course that is not over."""
+    """One's own seat in a course. `teachers` are full names."""
 
     course: int
     title: str
@@ -77,14 +83,32 @@ def cards(db: Session, settings: Settings, person: Person) -> list[CourseCard]:
     """The courses that this person teaches, all for an administrator, that are not over; the next one first."""
     query = select(Course).join(Reservation, Reservation.id == Course.reservation_id).where(Course.over_at.is_(None))
     found = db.scalars(query.order_by(Reservation.starts_at, Course.id))
-    return [card(db, settings, one) for one in found if person.is_admin or person.name in one.teachers]
+    return _cards(db, settings, [one for one in found if person.is_admin or person.name in one.teachers])
 
 
 def card(db: Session, settings: Settings, course: Course) -> CourseCard:
     """One course as its teachers see it."""
-    found = service.running(db, settings, course)
-    kept = booked.card(db, settings, found.reservation)
-    people = db.scalars(select(Seat).where(Seat.course_id == course.id)).all()
+    return _cards(db, settings, [course])[0]
+
+
+def _cards(db: Session, settings: Settings, courses: Sequence[Course]) -> list[CourseCard]:
+    """Made from a few queries, however many there are."""
+    rows = db.scalars(select(Reservation).where(Reservation.id.in_([one.reservation_id for one in courses]))).all()
+    reserved, kept = {row.id: row for row in rows}, booked.some(db, settings, rows)
+    people = _people(db, [course.id for course in courses])
+    found = [service.running(settings, course, reserved[course.reservation_id]) for course in courses]
+    return [_card(one, kept[one.reservation.id], *people[one.course.id]) for one in found]
+
+
+def _people(db: Session, courses: Sequence[int]) -> defaultdict[int, tuple[int, int]]:
+    """How many came to each course, and how many of them take part."""
+    counts = select(Seat.course_id, func.count(), func.count(Seat.accepted_at))
+    rows = db.execute(counts.where(Seat.course_id.in_(courses)).group_by(Seat.course_id))
+    return defaultdict(lambda: (0, 0), {course: (came, accepted) for course, came, accepted in rows})
+
+
+def _card(found: Running, kept: ReservationCard, arrived: int, accepted: int) -> CourseCard:
+    course = found.course
     return CourseCard(
         id=course.id,
         title=course.title,
@@ -97,8 +121,8 @@ def card(db: Session, settings: Settings, course: Course) -> CourseCard:
         ends_at=kept.ends_at,
         when=found.when,
         ready=kept.ready,
-        arrived=len(people),
-        accepted=sum(seat.accepted_at is not None for seat in people),
+        arrived=arrived,
+        accepted=accepted,
         end_sessions=found.reservation.ends_sessions,
         link_open=course.token_hash is not None,
         made_by=course.made_by,
@@ -140,10 +164,11 @@ def _sessions(db: Session, reservation_id: int) -> dict[int, UserSession]:
 
 def mine(db: Session, settings: Settings, person: Person) -> list[MySeat]:
     """This person's seats in courses that are not over."""
-    query = select(Seat, Course).join(Course, Course.id == Seat.course_id)
-    rows = db.execute(query.where(Seat.user_id == person.user_id, Seat.accepted_at.is_not(None))).all()
-    found = [my_seat(db, service.running(db, settings, course), seat) for seat, course in rows]
-    return [seat for seat in found if seat.when is not When.OVER]
+    joined = select(Seat, Course, Reservation).join(Course, Course.id == Seat.course_id)
+    joined = joined.join(Reservation, Reservation.id == Course.reservation_id)
+    rows = db.execute(joined.where(Seat.user_id == person.user_id, Seat.accepted_at.is_not(None))).all()
+    found = [(service.running(settings, course, reservation), seat) for seat, course, reservation in rows]
+    return [my_seat(db, course, seat) for course, seat in found if course.when is not When.OVER]
 
 
 def my_seat(db: Session, found: Running, seat: Seat) -> MySeat:
@@ -153,7 +178,7 @@ def my_seat(db: Session, found: Running, seat: Seat) -> MySeat:
         course=found.course.id,
         title=found.course.title,
         notice=found.course.notice,
-        teachers=_full_names(db, found.course.teachers),
+        teachers=list(teachers(db, found.course).values()),
         starts_at=found.reservation.starts_at,
         ends_at=found.reservation.ends_at,
         when=found.when,
@@ -163,13 +188,15 @@ def my_seat(db: Session, found: Running, seat: Seat) -> MySeat:
     )
 
 
-def teacher_names(db: Session, course: Course) -> list[str]:
-    """The teachers as people know them."""
-    return _full_names(db, course.teachers)
+def is_full(db: Session, found: Running) -> bool:
+    """Whether nobody more can take part."""
+    return _people(db, [found.course.id])[found.course.id][1] >= found.reservation.seats
 
 
-def _full_names(db: Session, names: list[str]) -> list[str]:
-    return list(db.scalars(select(User.full_name).where(User.name.in_(names)).order_by(User.full_name)))
+def teachers(db: Session, course: Course) -> dict[str, str]:
+    """The teachers' full names, by account."""
+    rows = db.execute(select(User.name, User.full_name).where(User.name.in_(course.teachers)).order_by(User.full_name))
+    return dict(rows.all())
 
 
 def teaches(db: Session, settings: Settings, person: Person) -> bool:

@@ -30,7 +30,7 @@ from broker.runtime import Runtime
 from broker.sessions.models import ACTIVE, SessionState, UserSession
 
 SIZE = (384, 240)
-PATIENCE = 3.0  # seconds for one look
+PATIENCE = 3.0  # seconds for one look, all in all
 WATCHED_EVERY = timedelta(hours=1)
 
 

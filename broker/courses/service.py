@@ -17,7 +17,7 @@ from broker.courses.models import Course, Seat
 from broker.courses.rules import When
 from broker.database import now
 from broker.errors import Forbidden, NoSeat, NotFound, WrongState
-from broker.identity.models import User
+from broker.identity.models import Role, User
 from broker.identity.service import Person, digest
 from broker.pools.allocation import Wish
 from broker.pools.models import Reservation
@@ -25,6 +25,7 @@ from broker.runtime import Runtime
 from broker.sessions import reservations
 from broker.sessions import service as sessions
 from broker.sessions.models import ACTIVE, UserSession
+from broker.sessions.reservations import Change
 from broker.settings import Settings
 
 NOTICE = (
@@ -35,7 +36,8 @@ NOTICE = (
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a course is to be. Without teachers it is its maker's own; without a notice it has the usual one."""
+    """What a course is to be. Its maker teaches it, too, but for an administrator who names others; without a notice it
+    has the usual one."""
 
     title: str
     environment: str
@@ -73,7 +75,8 @@ def make(runtime: Runtime, person: Person, lesson: Lesson) -> tuple[Course, str 
         lesson.title, "", lesson.seats, lesson.starts_at, lesson.ends_at, wish, ends_sessions=lesson.end_sessions
     )
     with runtime.database.transaction() as db:
-        teachers = _known(db, lesson.teachers or (person.name,))
+        own = () if lesson.teachers and person.is_admin else (person.name,)
+        teachers = _known(db, (*lesson.teachers, *own))
         booked = reservations.book(db, settings, person, plan)
         same = db.scalar(select(Course).where(Course.reservation_id == booked.id))
         if same is not None:
@@ -94,41 +97,55 @@ def make(runtime: Runtime, person: Person, lesson: Lesson) -> tuple[Course, str 
 
 
 def _known(db: Session, names: Iterable[str]) -> list[str]:
-    """The names, sorted; NotFound for one that is no account's."""
+    """The names, sorted; NotFound for one that is no person's account."""
     wanted = sorted(set(names))
-    unknown = set(wanted) - set(db.scalars(select(User.name).where(User.name.in_(wanted))))
+    people = select(User.name).where(User.name.in_(wanted), User.role != Role.SERVICE)
+    unknown = set(wanted) - set(db.scalars(people))
     if unknown:
-        raise NotFound(f"There is no account {min(unknown)[:40]!r}.", hint="A teacher signs in here once before.")
+        raise NotFound(f"There is no account {min(unknown)[:40]!r}.", hint="A teacher needs an account here.")
     return wanted
 
 
-def change(
-    runtime: Runtime,
-    person: Person,
-    course_id: int,
-    *,
-    number: int | None = None,
-    starts_at: datetime | None = None,
-    ends_at: datetime | None = None,
-) -> Course:
+def change(runtime: Runtime, person: Person, course_id: int, wanted: Change) -> Course:
     """Give a course other seats or another time; people who accepted keep theirs."""
     with runtime.database.transaction() as db:
-        found = taught(db, runtime.settings, person, course_id, or_admin=True)
+        found = taught(db, runtime.settings, person, course_id, or_admin=True, alone=True)
         sitting = _sitting(db, course_id)
-        if number is not None and number < sitting:
+        if wanted.seats is not None and wanted.seats < sitting:
             raise WrongState(
                 f"{sitting} people take part in {found.course.title} already.", hint="Give no fewer seats."
             )
-        reservations.rebook(db, runtime.settings, person, found.reservation.id, number, starts_at, ends_at)
-        _note(db, "change", found.course, person.name)
+        if reservations.rebook(db, runtime.settings, found.reservation, wanted, person.name):
+            _note(db, "change", found.course, person.name)
         return found.course
+
+
+def add_teacher(runtime: Runtime, person: Person, course_id: int, name: str) -> Course:
+    """Let the account of that name teach the course, too; twice is once."""
+    with runtime.database.transaction() as db:
+        course = _going_on(db, runtime.settings, person, course_id, or_admin=True).course
+        if name not in course.teachers:
+            course.teachers = sorted([*course.teachers, *_known(db, [name])])
+            _note(db, "teacher-added", course, person.name, teacher=name)
+        return course
+
+
+def remove_teacher(runtime: Runtime, person: Person, course_id: int, name: str) -> Course:
+    """Let that account teach the course no longer, nor see it; one teacher stays at least. Twice is once."""
+    with runtime.database.transaction() as db:
+        course = _going_on(db, runtime.settings, person, course_id, or_admin=True).course
+        if course.teachers == [name]:
+            raise WrongState(f"{name} is the only teacher of {course.title}.", hint="Add another one first.")
+        if name in course.teachers:
+            _note(db, "teacher-removed", course, person.name, teacher=name)  # before: their own pages hear of it, too
+            course.teachers = [teacher for teacher in course.teachers if teacher != name]
+        return course
 
 
 def renew_link(runtime: Runtime, person: Person, course_id: int) -> str:
     """A new invite link's secret, told once; the one before opens nothing any more. Who has a seat keeps it."""
     with runtime.database.transaction() as db:
-        found = taught(db, runtime.settings, person, course_id)
-        _must_not_be_over(found)
+        found = _going_on(db, runtime.settings, person, course_id)
         token = secrets.token_urlsafe(24)
         found.course.token_hash = digest(token)
         _note(db, "link", found.course, person.name)
@@ -138,7 +155,7 @@ def renew_link(runtime: Runtime, person: Person, course_id: int) -> str:
 def close_link(runtime: Runtime, person: Person, course_id: int) -> Course:
     """Let nobody more in; twice is once."""
     with runtime.database.transaction() as db:
-        found = taught(db, runtime.settings, person, course_id)
+        found = taught(db, runtime.settings, person, course_id, alone=True)
         if found.course.token_hash is not None:
             found.course.token_hash = None
             _note(db, "link-closed", found.course, person.name)
@@ -148,20 +165,21 @@ def close_link(runtime: Runtime, person: Person, course_id: int) -> Course:
 def end(runtime: Runtime, person: Person, course_id: int) -> Course:
     """End or cancel a course now: its seats and people go, and its sessions where it ends those. Twice is once."""
     with runtime.database.transaction() as db:
-        found = taught(db, runtime.settings, person, course_id, or_admin=True)
+        found = taught(db, runtime.settings, person, course_id, or_admin=True, alone=True)
         clear_away(db, found.course, person.name)
         return found.course
 
 
 def clear_away(db: Session, course: Course, actor: str = events.SYSTEM) -> None:
     """Leave nothing of a course but its row and the audit log."""
+    db.refresh(course, with_for_update=True)  # before the reservation's lock, as everywhere
     booked = db.get_one(Reservation, course.reservation_id)
     reservations.release(db, booked, actor)
-    db.refresh(course, with_for_update=True)
     if course.over_at is not None:
         return
     mine = (UserSession.reservation_id == booked.id, UserSession.state.in_(ACTIVE))
-    going = list(db.scalars(select(UserSession).where(*mine))) if booked.ends_sessions else []
+    on_seats = select(UserSession).where(*mine).order_by(UserSession.id).with_for_update()
+    going = list(db.scalars(on_seats)) if booked.ends_sessions else []
     for session in going:
         sessions.close(db, session, reason="its course is over", actor=actor)
     sat = _sitting(db, course.id)
@@ -171,28 +189,43 @@ def clear_away(db: Session, course: Course, actor: str = events.SYSTEM) -> None:
     _note(db, "over", course, actor, sat=sat, sessions=len(going))
 
 
-def running(db: Session, settings: Settings, course: Course) -> Running:
+def running(settings: Settings, course: Course, booked: Reservation) -> Running:
     """The course with its reservation, as it stands now."""
-    booked = db.get_one(Reservation, course.reservation_id)
     margin = timedelta(minutes=settings.reservations.margin_minutes)
     over = course.over_at is not None or booked.cancelled_at is not None
     return Running(course, booked, rules.when(booked.starts_at, booked.ends_at, margin, now(), over=over))
 
 
-def taught(db: Session, settings: Settings, person: Person, course_id: int, *, or_admin: bool = False) -> Running:
-    """The course, if this person teaches it; else NotFound, as if there were none."""
-    course = db.get(Course, course_id)
+def _running(db: Session, settings: Settings, course: Course) -> Running:
+    return running(settings, course, db.get_one(Reservation, course.reservation_id))
+
+
+def taught(
+    db: Session, settings: Settings, person: Person, course_id: int, *, or_admin: bool = False, alone: bool = False
+) -> Running:
+    """The course, if this person teaches it; else NotFound, as if there were none.
+
+    Where `alone`, nobody else changes it, or takes a seat in it, until the transaction of `db` ends.
+    """
+    course = db.get(Course, course_id, with_for_update=alone or None)
     if course is None or not (person.name in course.teachers or (or_admin and person.is_admin)):
         raise NotFound(f"There is no course {course_id} of yours.", hint="Look at your list of courses.")
-    return running(db, settings, course)
+    return _running(db, settings, course)
+
+
+def _going_on(db: Session, settings: Settings, person: Person, course_id: int, *, or_admin: bool = False) -> Running:
+    """The course, alone, if this person teaches it and it is not over."""
+    found = taught(db, settings, person, course_id, or_admin=or_admin, alone=True)
+    _must_not_be_over(found)
+    return found
 
 
 def invited(db: Session, settings: Settings, token: str) -> Running:
-    """The course of an invite link's secret."""
-    course = db.scalar(select(Course).where(Course.token_hash == digest(token)))
+    """The course of an invite link's secret; nobody else takes a seat in it until the transaction of `db` ends."""
+    course = db.scalar(select(Course).where(Course.token_hash == digest(token)).with_for_update())
     if course is None:
         raise NotFound("This invitation is not good any more.", hint="Ask your teacher for a new link.")
-    return running(db, settings, course)
+    return _running(db, settings, course)
 
 
 def arrive(runtime: Runtime, person: Person, token: str) -> Running:
@@ -210,7 +243,6 @@ def accept(runtime: Runtime, person: Person, token: str, *, pictures: bool) -> C
     with runtime.database.transaction() as db:
         found = invited(db, runtime.settings, token)
         _must_not_be_over(found)
-        db.refresh(found.course, with_for_update=True)
         seat = db.get(Seat, (found.course.id, person.user_id))
         if seat is None:
             seat = Seat(course_id=found.course.id, user_id=person.user_id)
@@ -227,11 +259,14 @@ _FULL = "Ask your teacher, who can make more."
 
 
 def sitting(db: Session, settings: Settings, person: Person, course_id: int) -> tuple[Running, Seat]:
-    """The course and this person's seat in it; else NotFound, as if there were none."""
+    """The course and this person's seat in it; else NotFound: a seat goes with its course."""
     seat = db.get(Seat, (course_id, person.user_id))
     if seat is None or seat.accepted_at is None:
-        raise NotFound(f"You have no seat in a course {course_id}.", hint="Open your teacher's link.")
-    return running(db, settings, db.get_one(Course, course_id)), seat
+        raise NotFound(
+            "This course is over, or you have no seat in it.",
+            hint="Files in your home stay. To another course your teacher's link leads.",
+        )
+    return _running(db, settings, db.get_one(Course, course_id)), seat
 
 
 def share_pictures(runtime: Runtime, person: Person, course_id: int, *, pictures: bool) -> Course:

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -19,7 +18,7 @@ from websockify.websocketproxy import ProxyRequestHandler
 from websockify.websocketserver import WebSocketRequestHandlerMixIn
 
 from broker import rfb
-from broker.errors import BrokerError, MachineUnreachable, NotFound, TicketRefused
+from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, TicketRefused
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
 from broker.gateways.door import VNC_PORT, Door
@@ -78,17 +77,9 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
 
     def _refuse(self, error: BrokerError) -> None:
         log.info("gateway.refused", status=error.status, why=error.message, client=self.client_address[0])
-        problem = {
-            "type": f"/docs/errors#{error.code}",
-            "title": HTTPStatus(error.status).phrase,
-            "status": error.status,
-            "detail": error.message,
-            "hint": error.hint,
-            "code": error.code,
-        }
-        body = json.dumps(problem).encode()
+        body = json.dumps(error.problem()).encode()
         self.send_response(error.status)
-        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Type", PROBLEM)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
         self.end_headers()

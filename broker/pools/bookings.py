@@ -21,6 +21,7 @@ _LIVE = (
     select(Reservation)
     .where(_TABLE.c.cancelled_at.is_(None), _TABLE.c.ends_at > bindparam("moment", type_=_TABLE.c.ends_at.type))
     .order_by(_TABLE.c.id)
+    .execution_options(populate_existing=True)  # who waited for hold() sees what was changed meanwhile
 )
 
 

@@ -122,7 +122,7 @@ def availability(
 ) -> Availability:
     """What a launch without particular wishes would find: the pool that it would be given, or wait for."""
     wish = Wish(environment, groups=groups)
-    seat = queues.seats.of(groups)
+    seat = queues.seats.of(environment, groups)
     free = [offer for offer in queues.as_free(environment, seat=seat) if allocation.unmet(offer, wish) is None]
     choice = allocation.choose(wish, free, weights)
     if isinstance(choice, Refusal):

@@ -63,8 +63,14 @@ def cards(db: Session, settings: Settings) -> list[ReservationCard]:
 
 def card(db: Session, settings: Settings, row: Reservation) -> ReservationCard:
     """How far this one is."""
-    others = [other for other in bookings.live(db) if other.id != row.id]
-    return next(found for found in _cards(db, settings, [*others, row]) if found.id == row.id)
+    return some(db, settings, [row])[row.id]
+
+
+def some(db: Session, settings: Settings, rows: Sequence[Reservation]) -> dict[int, ReservationCard]:
+    """How far these are, by id: beside all others, which share machines and builds with them."""
+    wanted = {row.id for row in rows}
+    others = [other for other in bookings.live(db) if other.id not in wanted]
+    return {found.id: found for found in _cards(db, settings, [*others, *rows]) if found.id in wanted}
 
 
 def _cards(db: Session, settings: Settings, rows: Sequence[Reservation]) -> list[ReservationCard]:

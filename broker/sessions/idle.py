@@ -15,6 +15,7 @@ from agents.protocol import StatusAnswer
 from broker import events
 from broker.database import now
 from broker.errors import SessionNotReady
+from broker.identity.models import Role, User
 from broker.identity.service import Person
 from broker.runtime import Runtime
 from broker.sessions import idleness, service
@@ -26,9 +27,13 @@ S = SessionState
 SOON = timedelta(seconds=10)  # between two questions about a session that is warned: use withdraws the warning
 
 
-def rule_of(settings: Settings, environment: str) -> IdleRule | None:
-    """The idle rule of this environment's sessions; None where they may be idle for ever."""
-    hours, warning = settings.idle_times(environment)
+def rule_of(settings: Settings, environment: str, owner: User) -> IdleRule | None:
+    """The idle rule of this environment's sessions; None where they may be idle for ever.
+
+    A program's may: whoever uses its machines comes by ways of which we see neither input nor load, and hears of no
+    warning.
+    """
+    hours, warning = settings.idle_times(environment) if owner.role != Role.SERVICE else (None, 0.0)
     return IdleRule(timedelta(hours=hours), timedelta(hours=warning)) if hours else None
 
 
@@ -78,7 +83,8 @@ def hear(runtime: Runtime, session_id: int, answer: StatusAnswer) -> timedelta |
         if known is None:
             return None
         _write(db, session, before, known)
-        return _act(db, session, idleness.idle_due(known, rule_of(runtime.settings, session.environment), moment))
+        rule = rule_of(runtime.settings, session.environment, db.get_one(User, session.user_id))
+        return _act(db, session, idleness.idle_due(known, rule, moment))
 
 
 def _write(db: Session, session: UserSession, before: Activity, known: Activity) -> None:
@@ -134,10 +140,10 @@ def _seen(session: UserSession) -> None:
 
 def _ready(db: Session, person: Person, session_id: int) -> UserSession:
     session = service.mine(db, person, session_id)
+    db.refresh(session, with_for_update=True)
     if session.state != S.READY:
         raise SessionNotReady(
             f"Session {session.id} is {session.state}; only a ready one can be kept.",
             hint="Look at your list of sessions.",
         )
-    db.refresh(session, with_for_update=True)
     return session

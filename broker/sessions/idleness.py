@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agents.protocol import StatusAnswer
+from broker.pools.reserving import clock
 
 WORK_GAP = timedelta(minutes=10)  # between two steps of one job
 NOTICED_AFTER = timedelta(minutes=5)  # who reads for less than this is shown as using it
@@ -97,7 +98,7 @@ def idle_due(known: Activity, rule: IdleRule | None, moment: datetime) -> Warn |
     if known.warned_at is None:
         return Warn(ends_at(known, rule, moment))
     if moment >= ends_at(known, rule, moment):
-        idle, last = length(moment - known.last_active_at), f"{known.last_active_at:%H:%M UTC}"
+        idle, last = length(moment - known.last_active_at), clock(known.last_active_at.timestamp(), moment.timestamp())
         return End(f"idle for {idle}; its last activity was {known.sign or 'its start'} at {last}")
     return None
 

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from agents.protocol import AttachAnswer, AttachRequest
-from broker import work
+from broker import metrics, work
 from broker.clouds.adapter import open_cloud
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, MachineFault, WrongState
@@ -44,7 +44,12 @@ class Launcher:
 
     def start(self, session_id: int) -> None:
         """Prepare the session soon; at once where a thread is free."""
-        self._threads.submit(prepare, self._runtime, session_id)
+        self._threads.submit(self._prepare, session_id)
+
+    def _prepare(self, session_id: int) -> None:
+        """What nobody foresaw is logged: the manager finds the session left alone, and has it prepared again."""
+        with metrics.swallowed("launch"):
+            prepare(self._runtime, session_id)
 
     def stop(self) -> None:
         """Take no more work; what runs is finished, what waits is left to the manager."""
@@ -131,6 +136,7 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
     log.warning("session.launch.failed", session=session_id, error=error.message, hint=error.hint)
     with runtime.database.transaction() as db:
         session = db.get_one(UserSession, session_id)
+        service.hold(db, runtime.settings, session)
         if session.attempt != attempt:
             return
         machine = db.get_one(Machine, session.machine_id)

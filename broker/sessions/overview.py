@@ -211,7 +211,7 @@ def _card(
         warned=session.warned_minutes is not None,
         machine=_facts(settings, machine),
         launch=marks,
-        use=_use(settings, session, moment) if ready else None,
+        use=_use(settings, session, user, moment) if ready else None,
     )
 
 
@@ -221,8 +221,8 @@ def _longest(session: UserSession, longest: timedelta) -> datetime | None:
     return min([*ends, session.bound_until] if session.bound_until else ends, default=None)
 
 
-def _use(settings: Settings, session: UserSession, moment: datetime) -> UseFacts:
-    known, rule = idle.activity_of(session), idle.rule_of(settings, session.environment)
+def _use(settings: Settings, session: UserSession, user: User, moment: datetime) -> UseFacts:
+    known, rule = idle.activity_of(session), idle.rule_of(settings, session.environment, user)
     state = idleness.use(known, moment)
     may_end = not known.kept_at and state != Use.UNKNOWN
     ends_at = idleness.ends_at(known, rule, moment) if rule and may_end else None

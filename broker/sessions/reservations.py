@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,6 +49,15 @@ class Plan:
             object.__setattr__(self, name, getattr(self, name).astimezone(UTC))
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is to be otherwise of a reservation; what is None stays."""
+
+    seats: int | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
 def make(runtime: Runtime, person: Person, plan: Plan) -> Reservation:
     """Reserve, or NoRoomToReserve with how many there could be. The same values again are the same reservation."""
     person.must_be_admin()
@@ -90,19 +100,19 @@ def _must_make_sense(settings: Settings, plan: Plan) -> EnvironmentSettings:
         raise InvalidRequest(
             f"{environment.title} is not open to {plan.group}.", hint=f"It is to: {', '.join(environment.groups)}."
         )
-    _must_be_in_order(plan.seats, plan.starts_at, plan.ends_at)
+    _must_be_in_order(plan)
     unknown = [pool for pool in plan.pools if pool not in settings.pools]
     if unknown:
         raise NotFound(f"There is no pool {unknown[0][:40]!r}.", hint=f"There are: {', '.join(settings.pools)}.")
     return environment
 
 
-def _must_be_in_order(number: int, starts_at: datetime, ends_at: datetime) -> None:
-    if not 1 <= number <= MOST_SEATS:
-        raise InvalidRequest(f"{number} seats cannot be reserved.", hint=f"Give a number from 1 to {MOST_SEATS}.")
-    if not starts_at < ends_at <= starts_at + LONGEST or ends_at <= now():
+def _must_be_in_order(plan: Plan) -> None:
+    if not 1 <= plan.seats <= MOST_SEATS:
+        raise InvalidRequest(f"{plan.seats} seats cannot be reserved.", hint=f"Give a number from 1 to {MOST_SEATS}.")
+    if not plan.starts_at < plan.ends_at <= plan.starts_at + LONGEST or plan.ends_at <= now():
         raise InvalidRequest(
-            f"Nothing can be reserved from {starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC.",
+            f"Nothing can be reserved from {plan.starts_at:%Y-%m-%d %H:%M} to {plan.ends_at:%Y-%m-%d %H:%M} UTC.",
             hint="Give an end that is after the start, not past, and at most a year later.",
         )
 
@@ -157,74 +167,102 @@ def _room(db: Session, settings: Settings, plan: Plan, besides: int | None) -> d
     return {pool: max(0, limit - reserving.peak(booked[pool], begins, ends)) for pool, limit in limits.items()}
 
 
-def change(
-    runtime: Runtime,
-    person: Person,
-    reservation_id: int,
-    *,
-    number: int | None = None,
-    starts_at: datetime | None = None,
-    ends_at: datetime | None = None,
-) -> Reservation:
-    """Give a reservation that is not over other seats or another time; the pools are chosen anew where they must be."""
+def change(runtime: Runtime, person: Person, reservation_id: int, wanted: Change) -> Reservation:
+    """Change a group's reservation; WrongState for a course's."""
     person.must_be_admin()
     with runtime.database.transaction() as db:
-        return rebook(db, runtime.settings, person, reservation_id, number, starts_at, ends_at)
+        row = _of_a_group(db, reservation_id)
+        rebook(db, runtime.settings, row, wanted, person.name)
+        return row
 
 
-def rebook(
-    db: Session,
-    settings: Settings,
-    person: Person,
-    reservation_id: int,
-    number: int | None = None,
-    starts_at: datetime | None = None,
-    ends_at: datetime | None = None,
-) -> Reservation:
-    """Change it within the transaction of `db`."""
+def _of_a_group(db: Session, reservation_id: int) -> Reservation:
+    """The reservation, or WrongState where it is a course's, whose people and desktops go with it."""
     row = one(db, reservation_id)
+    if not row.group:
+        raise WrongState(f"{row.title} is a course.", hint="Change or end it in the list of courses.")
+    return row
+
+
+def rebook(db: Session, settings: Settings, row: Reservation, wanted: Change, actor: str) -> bool:
+    """Give a reservation that is not over other seats or another time, in the transaction of `db`; whether it has now.
+
+    It stays in its pools where those have room; else others give its seats that are as good.
+    """
     bookings.hold(db, row.environment)
     db.refresh(row)
     if row.cancelled_at is not None or row.ends_at <= now():
-        raise WrongState(f"{row.title} is over; it cannot be changed.", hint="Make a new reservation.")
+        raise WrongState(f"{row.title} is over; it cannot be changed.", hint="Make a new one.")
     before = _facts(row)
     plan = Plan(
         title=row.title,
         group=row.group,
-        seats=row.seats if number is None else number,
-        starts_at=starts_at or row.starts_at,
-        ends_at=ends_at or row.ends_at,
-        wish=Wish(row.environment),
+        seats=row.seats if wanted.seats is None else wanted.seats,
+        starts_at=wanted.starts_at or row.starts_at,
+        ends_at=wanted.ends_at or row.ends_at,
+        wish=_wish(settings, row),
         pools=tuple(row.pools),
     )
-    _must_be_in_order(plan.seats, plan.starts_at, plan.ends_at)
+    _must_be_in_order(plan)
     try:
         pools = _pools(db, settings, plan, row.id)
     except NoRoomToReserve:
         pools = _pools(db, settings, replace(plan, pools=()), row.id)
+    ended_at = row.ends_at
     row.seats, row.starts_at, row.ends_at, row.pools = plan.seats, plan.starts_at, plan.ends_at, pools
-    if _facts(row) != before:
+    if row.ends_at != ended_at:
         _move_ends(db, settings, row)
-        events.record(db, "reservation:change", row.id, actor=person.name, before=before, **_facts(row))
-    return row
+    changed = _facts(row) != before
+    if changed:
+        events.record(db, "reservation:change", row.id, actor=actor, before=before, **_facts(row))
+    return changed
+
+
+def _wish(settings: Settings, row: Reservation) -> Wish:
+    """What machines in place of the row's must be. What was wished is not kept: so no less than it has, in its place.
+
+    A course wished for nothing but its environment.
+    """
+    pools = [settings.pools[name] for name in row.pools if name in settings.pools]
+    if not row.group or not pools:
+        return Wish(row.environment)
+    sizes = [settings.sizes[pool.size] for pool in pools]
+    return Wish(
+        row.environment,
+        location=_common(settings.clouds[pool.cloud].location for pool in pools) or None,
+        cores=min(size.cores for size in sizes),
+        memory_gb=min(size.memory_gb for size in sizes),
+        gpus=min(size.gpus for size in sizes),
+        gpu_model=_common(size.gpu_model for size in sizes),
+        architecture=_common(size.architecture for size in sizes),
+    )
+
+
+def _common(values: Iterable[str]) -> str:
+    """What all of them are, or nothing."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _move_ends(db: Session, settings: Settings, row: Reservation) -> None:
-    """Let the sessions that end with it end at its new end; none lives longer than its lease."""
+    """Let the sessions that end with it end no later than it does; one that its old end cut short has its lease again.
+
+    What somebody has extended stays extended.
+    """
     bound = (UserSession.reservation_id == row.id, UserSession.bound_until.is_not(None), UserSession.state.in_(ACTIVE))
     for session in db.scalars(select(UserSession).where(*bound)):
         session.bound_until = row.ends_at
-        if session.ready_at is not None:
+        if session.ready_at is not None and session.expires_at is not None:
             lease = session.ready_at + service.lease_of(settings, session.environment)
-            session.expires_at, session.warned_minutes = min(lease, row.ends_at), None
+            session.expires_at, session.warned_minutes = min(max(session.expires_at, lease), row.ends_at), None
         events.changed(db, "session", session.id, session.user_id)
 
 
 def cancel(runtime: Runtime, person: Person, reservation_id: int) -> Reservation:
-    """Keep nothing for it any more; sessions that run go on. Twice is once."""
+    """Keep nothing for a group any more; sessions that run go on. Twice is once; WrongState for a course's."""
     person.must_be_admin()
     with runtime.database.transaction() as db:
-        row = one(db, reservation_id)
+        row = _of_a_group(db, reservation_id)
         release(db, row, person.name)
         return row
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
@@ -27,15 +28,23 @@ WAITING = (SessionState.REQUESTED, SessionState.QUEUED)
 
 @dataclass(frozen=True)
 class Seats:
-    """What is kept at one moment, and for which groups."""
+    """What is kept at one moment, and for whom."""
 
     kept: Kept
-    groups: Mapping[int, str] = field(default_factory=dict)  # by reservation
+    reservations: Mapping[int, Reservation] = field(default_factory=dict)
 
-    def of(self, groups: Collection[str], named: int | None = None) -> int | None:
+    def of(self, environment: str, groups: Collection[str], named: int | None = None) -> int | None:
         """The reservation of which somebody of these groups, or with a seat of the one `named`, may take a seat now."""
-        mine = [id_ for id_, group in self.groups.items() if id_ == named or (group and group in groups)]
-        return self.kept.seat(mine)
+        return self.kept.seat(
+            id_
+            for id_, one in self.reservations.items()
+            if one.environment == environment and (id_ == named or (one.group and one.group in groups))
+        )
+
+    def bound_until(self, reservation: int | None) -> datetime | None:
+        """When a session on one of its seats ends with it, if it does."""
+        found = self.reservations.get(reservation) if reservation is not None else None
+        return found.ends_at if found is not None and found.ends_sessions else None
 
 
 def taken(db: Session, reservations: Sequence[int]) -> dict[tuple[int, str], Taken]:
@@ -65,4 +74,4 @@ def hold(db: Session, settings: Settings, environment: str) -> Seats:
 
 def _seats(db: Session, settings: Settings, found: Sequence[Reservation], environment: str | None) -> Seats:
     kept = bookings.kept(db, settings, found, taken, environment)
-    return Seats(kept, {one.id: one.group for one in found})
+    return Seats(kept, {one.id: one for one in found})

@@ -34,6 +34,7 @@ from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
 from broker.sessions import quotas, rules, seats, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
+from broker.sessions.seats import Seats
 from broker.settings import EnvironmentSettings, Settings
 
 S = SessionState
@@ -67,7 +68,8 @@ def request(
             return seated
         _must_be_allowed(db, runtime.settings, person, environment, another or guest_of is not None)
         kept = seats.hold(db, runtime.settings, environment.name)
-        seat = kept.of(person.groups) if guest_of is None else kept.of((), guest_of.id)
+        whose = (person.groups, None) if guest_of is None else ((), guest_of.id)
+        seat = kept.of(environment.name, *whose)
         if guest_of is not None and seat is None:
             raise NoSeat(f"{guest_of.title} has no seat for you now.", hint="Ask who runs it.")
         ahead = waiting.queued_by_pool(db)
@@ -79,7 +81,7 @@ def request(
             environment=environment.name,
             wish=asdict(wish),
             reservation_id=seat,
-            bound_until=guest_of.ends_at if guest_of is not None and guest_of.ends_sessions else None,
+            bound_until=kept.bound_until(seat),
             password=secrets.token_urlsafe(18),
             requested_at=now(),
         )
@@ -172,10 +174,21 @@ def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
     )
 
 
+def hold(db: Session, settings: Settings, session: UserSession) -> Seats:
+    """Hold what giving the session a machine needs, until the transaction of `db` ends; before any row is changed.
+
+    Every launch takes these locks first, and rows after them: two that did it the other way would stop each other.
+    """
+    kept = seats.hold(db, settings, session.environment)
+    quotas.hold(db, settings, session.group)
+    db.refresh(session, with_for_update=True)
+    return kept
+
+
 def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
     """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
     kept = seats.hold(db, settings, session.environment)
-    session.reservation_id = session.reservation_id or kept.of(wish_of(session).groups)
+    session.reservation_id = session.reservation_id or kept.of(session.environment, wish_of(session).groups)
     offers = waiting.vacancies(db, settings, session.environment, kept, behind={}, seat=session.reservation_id)
     return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
 
@@ -215,6 +228,7 @@ def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") 
     """End the session; ending what has ended already changes nothing."""
     with runtime.database.transaction() as db:
         session = mine(db, person, session_id)
+        db.refresh(session, with_for_update=True)  # a second click, or its launch, may be at it at this moment
         if session.state in ACTIVE:
             by = BY_OWNER if session.user_id == person.user_id else "ended by an administrator"
             close(db, session, reason=reason or by, actor=person.name)
@@ -258,7 +272,12 @@ def extend(runtime: Runtime, person: Person, session_id: int, hours: float | Non
         started = session.ready_at or session.requested_at
         longer = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
         if session.bound_until is not None and longer > session.bound_until:
-            raise LeaseTooLong("This session ends with its course.", hint="Save your work in your home before.")
+            left = (session.bound_until - session.expires_at).total_seconds() / 3600
+            raise LeaseTooLong(
+                f"This session ends with its course; it can be extended by {left:.1f} hours at most.",
+                hint="Save your work in your home before.",
+                hours_left=round(left, 2),
+            )
         session.expires_at = longer
         session.warned_minutes = None
         events.record(db, "session:extend", session.id, actor=person.name, owner=session.user_id, hours=wished)

@@ -4,6 +4,7 @@ process left half-done when it died is taken up again."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -91,24 +92,25 @@ class SessionUpkeep:
         warn = self._runtime.settings.leases.warn_minutes
         soon = now() + timedelta(minutes=max(warn, default=0))
         for found in self._all(UserSession.state == S.READY, UserSession.expires_at <= soon):
-            left = (found.expires_at or now()) - now()
-            minutes = rules.warning_due(left, found.warned_minutes, warn)
-            if minutes is not None:
-                with self._runtime.database.transaction() as db:
-                    session = db.get_one(UserSession, found.id)
-                    session.warned_minutes = minutes
-                    events.record(db, "session:warn", session.id, owner=session.user_id, minutes=minutes)
-                may_extend = found.bound_until is None or found.expires_at != found.bound_until
-                self._notify(found.id, max(1, round(left.total_seconds() / 60)), may_extend=may_extend)
+            if _warning_due(found, warn) is None:
+                continue
+            with self._runtime.database.transaction() as db:
+                session = db.get_one(UserSession, found.id, with_for_update=True)
+                minutes = _warning_due(session, warn)  # it may have been extended, or ended, meanwhile
+                if minutes is None:
+                    continue
+                session.warned_minutes = minutes
+                events.record(db, "session:warn", session.id, owner=session.user_id, minutes=minutes)
+            self._notify(session)
 
-    def _notify(self, session_id: int, minutes: int, *, may_extend: bool) -> None:
-        text = (
-            "Save your work, or extend the session in the portal." if may_extend else "The course ends: save your work."
-        )
+    def _notify(self, session: UserSession) -> None:
+        minutes = max(1, round(_left(session).total_seconds() / 60))
+        bound = session.bound_until is not None and session.expires_at == session.bound_until
+        text = "The course ends: save your work." if bound else "Save your work, or extend the session in the portal."
         title = f"This session ends in {minutes} minute{'s' if minutes > 1 else ''}"
-        job_id = f"notify-{session_id}-{minutes}"
+        job_id = f"notify-{session.id}-{minutes}"
         with metrics.redis_may_be_away():
-            jobs.enqueue(self._runtime.redis, "desktops", job_id, notify_session, session_id, title, text, timeout=60)
+            jobs.enqueue(self._runtime.redis, "desktops", job_id, notify_session, session.id, title, text, timeout=60)
 
     def _ask(self) -> None:
         """Have machines asked how they are used; idle sessions are warned and ended where one has answered."""
@@ -165,3 +167,14 @@ class SessionUpkeep:
         """The sessions of which these hold, oldest first."""
         with self._runtime.database.reading() as db:
             return list(db.scalars(select(UserSession).where(*rules_).order_by(UserSession.id)))
+
+
+def _left(session: UserSession) -> timedelta:
+    """Until a ready session's lease ends."""
+    return (session.expires_at or now()) - now()
+
+
+def _warning_due(session: UserSession, warn_minutes: Sequence[float]) -> float | None:
+    """The warning of its lease's end that a session needs now, in minutes before the end."""
+    ready = session.state == S.READY
+    return rules.warning_due(_left(session), session.warned_minutes, warn_minutes) if ready else None

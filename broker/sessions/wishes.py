@@ -16,7 +16,7 @@ from broker.pools import allocation, stock
 from broker.pools.allocation import Wish
 from broker.pools.alternatives import Alternative, WhyNot, alternatives, why_not
 from broker.runtime import Runtime
-from broker.sessions import quotas, seats, service, waiting
+from broker.sessions import quotas, service, waiting
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.seats import Seats
 from broker.sessions.waiting import Queues
@@ -56,9 +56,7 @@ def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[st
     """
     with runtime.database.transaction() as db:
         session = service.mine(db, person, session_id)
-        kept = seats.hold(db, runtime.settings, session.environment)  # before the group, as launches do
-        quotas.hold(db, runtime.settings, session.group)
-        db.refresh(session, with_for_update=True)
+        kept = service.hold(db, runtime.settings, session)
         before = service.wish_of(session)
         wish = Wish(**{**wished, "environment": before.environment, "groups": before.groups})
         if wish == before:

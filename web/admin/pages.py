@@ -29,9 +29,7 @@ def administrators_only() -> None:
 @blueprint.get("/")
 def home() -> str:
     """Everything at a glance."""
-    with site().runtime.database.reading() as db:
-        values = {name: value for look in PANELS.values() for name, value in look(db).items()}
-    return render_template("admin/dashboard.html", panels=list(PANELS), **values)
+    return render_template("admin/dashboard.html", **_shown(*PANELS))
 
 
 @blueprint.get("/panels/<name>")
@@ -39,8 +37,16 @@ def panel(name: str) -> str:
     """One panel."""
     if name not in PANELS:
         raise NotFound("There is no such panel.", hint="Go to the dashboard.")
+    return render_template(f"admin/{name}.html", **_shown(name))
+
+
+def _shown(*panels: str) -> dict[str, Any]:
+    """What these panels show. Redis may take seconds to be away: it is asked when no transaction is open."""
+    values: dict[str, Any] = {}
     with site().runtime.database.reading() as db:
-        return render_template(f"admin/{name}.html", **PANELS[name](db))
+        for name in panels:
+            values |= PANELS[name](db)
+    return values | ({"workforce": pools.workforce(site().runtime.redis)} if "work" in panels else {})
 
 
 def _summary(db: Session) -> dict[str, Any]:
@@ -67,10 +73,6 @@ def _times(db: Session) -> dict[str, Any]:
     return {"times": timings.launch_times(db, site().settings)}
 
 
-def _work(db: Session) -> dict[str, Any]:
-    return {"workforce": pools.workforce(site().runtime.redis)}
-
-
 def _clouds(db: Session) -> dict[str, Any]:
     return {"clouds": pools.clouds(db, site().settings)}
 
@@ -93,6 +95,6 @@ PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "sessions": _sessions,
     "machines": _machines,
     "times": _times,
-    "work": _work,
+    "work": lambda db: {},
     "events": _events,
 }

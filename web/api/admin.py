@@ -12,15 +12,9 @@ from broker.sessions import timings
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.overview import Card, Summary
 from broker.sessions.timings import LaunchTimes
-from web.api.schemas import (
-    EventOut,
-    EventsQuery,
-    LaunchTimesOut,
-    OverviewOut,
-    SessionOut,
-    WorkforceOut,
-    many,
-)
+from web.api.schemas import many
+from web.api.schemas.operations import EventOut, EventsQuery, LaunchTimesOut, OverviewOut, WorkforceOut
+from web.api.schemas.sessions import SessionOut
 from web.site import person, site
 
 blueprint = APIBlueprint("admin", __name__, tag="Administration")

@@ -7,7 +7,8 @@ from apiflask import APIBlueprint
 from broker.pools import overview, service
 from broker.pools.overview import CloudCard
 from web.api.admin import administrators_only
-from web.api.schemas import CloudOut, many
+from web.api.schemas import many
+from web.api.schemas.clouds import CloudOut
 from web.site import person, site
 
 blueprint = APIBlueprint("clouds", __name__, tag="Administration")

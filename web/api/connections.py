@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from broker.sessions import files, service
-from web.api.schemas import TicketOut
+from web.api.schemas.sessions import TicketOut
 from web.site import person, site
 
 blueprint = APIBlueprint("connections", __name__, tag="Connections")

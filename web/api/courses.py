@@ -12,7 +12,9 @@ from broker.courses.overview import CourseCard
 from broker.courses.service import Lesson
 from broker.sessions.models import SessionState
 from broker.sessions.overview import Card
-from web.api.schemas import (
+from broker.sessions.reservations import Change
+from web.api.schemas import many
+from web.api.schemas.courses import (
     CourseBody,
     CourseMadeOut,
     CourseOut,
@@ -21,10 +23,10 @@ from web.api.schemas import (
     LinkOut,
     MySeatOut,
     PicturesBody,
-    ReservationChange,
-    SessionOut,
-    many,
+    TeacherBody,
 )
+from web.api.schemas.reservations import ChangeBody
+from web.api.schemas.sessions import SessionOut
 from web.api.sessions import card as session_card
 from web.courses import link, pictures
 from web.site import person, site
@@ -66,16 +68,15 @@ def course(course_id: int) -> CourseCard:
 
 
 @blueprint.patch(ONE)
-@blueprint.input(ReservationChange, arg_name="body")
+@blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409, 422])
-def change(course_id: int, body: ReservationChange) -> CourseCard:
+def change(course_id: int, body: ChangeBody) -> CourseCard:
     """Change a course's seats or time
 
     Sessions that end with it end at its new end.
     """
-    values = {"number": body.seats, "starts_at": body.starts_at, "ends_at": body.ends_at}
-    return _card(service.change(site().runtime, person(), course_id, **values))  # type: ignore[arg-type]
+    return _card(service.change(site().runtime, person(), course_id, Change(**body.model_dump())))
 
 
 @blueprint.delete(ONE)
@@ -86,6 +87,29 @@ def end(course_id: int) -> CourseCard:
     Its seats, its link and its people go, and its sessions where it ends those. Twice is once.
     """
     return _card(service.end(site().runtime, person(), course_id))
+
+
+@blueprint.post(f"{ONE}/teachers")
+@blueprint.input(TeacherBody, arg_name="body")
+@blueprint.output(CourseOut)
+@blueprint.doc(responses=[409, 422])
+def add_teacher(course_id: int, body: TeacherBody) -> CourseCard:
+    """Let somebody else teach a course, too
+
+    By the name of their account. Twice is once.
+    """
+    return _card(service.add_teacher(site().runtime, person(), course_id, body.name))
+
+
+@blueprint.delete(f"{ONE}/teachers/<teacher>")
+@blueprint.output(CourseOut)
+@blueprint.doc(responses=[409])
+def remove_teacher(course_id: int, teacher: str) -> CourseCard:
+    """Let somebody teach a course no longer
+
+    They see it no longer from this very moment. One teacher stays at least. Twice is once.
+    """
+    return _card(service.remove_teacher(site().runtime, person(), course_id, teacher))
 
 
 @blueprint.post(f"{ONE}/link")

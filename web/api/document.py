@@ -6,13 +6,14 @@ from typing import Any
 
 from apiflask import APIFlask
 
+from broker.errors import PROBLEM, phrase
 from web.api.schemas import MOST_ID, Problem
-from web.errors import phrase
 
 DESCRIPTION = """Everything that the portal does, for programs.
 
 Sign in at `/api/v1/sign-in` and send the token as `Authorization: Bearer …`. Errors are `application/problem+json`
-(RFC 9457) with a `code` that stays the same and a `hint` of what to do. Times are UTC, durations seconds."""
+(RFC 9457) with a `code` that stays the same and a `hint` of what to do. Times are told in UTC and taken in
+any zone that they name; durations are seconds."""
 SIGN_IN = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The token that sign-in answers."},
     "cookie": {"type": "apiKey", "in": "cookie", "name": "beamdesk", "description": "For browsers."},
@@ -59,5 +60,5 @@ def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
             continue
         operation["responses"][str(status)] = {
             "description": phrase(status),
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }

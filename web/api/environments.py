@@ -6,7 +6,8 @@ from apiflask import APIBlueprint
 
 from broker.sessions import availability, overview, quotas
 from broker.sessions.availability import EnvironmentCard
-from web.api.schemas import EnvironmentOut, LimitsOut, LocationOut, QuotaOut, many
+from web.api.schemas import many
+from web.api.schemas.environments import EnvironmentOut, LimitsOut, LocationOut, QuotaOut
 from web.site import person, site
 
 blueprint = APIBlueprint("environments", __name__, tag="Environments")

@@ -12,7 +12,8 @@ from broker.pools import overview, service
 from broker.pools.models import Machine
 from broker.pools.overview import MachineCard
 from web.api.admin import administrators_only
-from web.api.schemas import MachineOut, many
+from web.api.schemas import many
+from web.api.schemas.machines import MachineOut
 from web.site import person, site
 
 blueprint = APIBlueprint("machines", __name__, tag="Administration")

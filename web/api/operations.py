@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.sessions.timings import Figures
-from web.api.schemas import HealthOut
+from web.api.schemas.operations import HealthOut
 from web.site import person, site
 
 blueprint = APIBlueprint("operations", __name__, tag="Operation")

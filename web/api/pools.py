@@ -9,7 +9,8 @@ from broker.pools.overview import History, PoolCard
 from broker.sessions import seats
 from broker.sessions.waiting import queued_by_pool
 from web.api.admin import administrators_only
-from web.api.schemas import HistoryOut, HistoryQuery, PoolOut, ResizeBody, many
+from web.api.schemas import many
+from web.api.schemas.pools import HistoryOut, HistoryQuery, PoolOut, ResizeBody
 from web.site import person, site
 
 blueprint = APIBlueprint("pools", __name__, tag="Administration")

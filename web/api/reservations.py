@@ -8,9 +8,10 @@ from broker.pools.allocation import Wish
 from broker.pools.models import Reservation
 from broker.sessions import booked, reservations
 from broker.sessions.booked import ReservationCard
-from broker.sessions.reservations import Plan
+from broker.sessions.reservations import Change, Plan
 from web.api.admin import administrators_only
-from web.api.schemas import ReservationBody, ReservationChange, ReservationOut, many
+from web.api.schemas import many
+from web.api.schemas.reservations import ChangeBody, ReservationBody, ReservationOut
 from web.site import person, site
 
 blueprint = APIBlueprint("reservations", __name__, tag="Administration")
@@ -50,28 +51,24 @@ def reservation(reservation_id: int) -> ReservationCard:
 
 
 @blueprint.patch(ONE)
-@blueprint.input(ReservationChange, arg_name="body")
+@blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(ReservationOut)
 @blueprint.doc(responses=[409, 422])
-def change(reservation_id: int, body: ReservationChange) -> ReservationCard:
-    """Change a reservation's seats or time"""
-    changed = reservations.change(
-        site().runtime,
-        person(),
-        reservation_id,
-        number=body.seats,
-        starts_at=body.starts_at,
-        ends_at=body.ends_at,
-    )
-    return _card(changed)
+def change(reservation_id: int, body: ChangeBody) -> ReservationCard:
+    """Change a group's reservation
+
+    Other seats, or another time. A course is changed as such.
+    """
+    return _card(reservations.change(site().runtime, person(), reservation_id, Change(**body.model_dump())))
 
 
 @blueprint.delete(ONE)
 @blueprint.output(ReservationOut)
+@blueprint.doc(responses=[409])
 def cancel(reservation_id: int) -> ReservationCard:
-    """Cancel a reservation
+    """Cancel a group's reservation
 
-    Nothing is kept for it any more; sessions that run go on. Twice is once.
+    Nothing is kept for it any more; sessions that run go on. Twice is once. A course is ended as such.
     """
     return _card(reservations.cancel(site().runtime, person(), reservation_id))
 

@@ -8,7 +8,8 @@ from broker.pools.allocation import Wish
 from broker.sessions import idle, overview, service, wishes
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
-from web.api.schemas import ExtendBody, KeepBody, LaunchBody, SessionOut, SessionsQuery, WishBody, many
+from web.api.schemas import many
+from web.api.schemas.sessions import ExtendBody, KeepBody, LaunchBody, SessionOut, SessionsQuery, WishBody
 from web.site import person, site
 
 blueprint = APIBlueprint("sessions", __name__, tag="Sessions")

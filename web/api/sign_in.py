@@ -7,7 +7,7 @@ from flask import Response, jsonify, make_response
 
 from broker.identity import service as identity
 from web import live, security
-from web.api.schemas import PersonOut, SignInBody, SignInOut
+from web.api.schemas.people import PersonOut, SignInBody, SignInOut
 from web.guessing import check_password
 from web.site import person, person_or_none, site
 

@@ -54,7 +54,11 @@ def _course(course_id: int) -> dict[str, Any]:
     who, settings = person(), site().settings
     with site().runtime.database.reading() as db:
         found = service.taught(db, settings, who, course_id)
-        values = {"course": overview.card(db, settings, found.course), "seats": overview.seats(db, found)}
+        values = {
+            "course": overview.card(db, settings, found.course),
+            "teachers": overview.teachers(db, found.course),
+            "seats": overview.seats(db, found),
+        }
     if found.when is When.OPEN:
         pictures.note_watching(site().runtime, who, course_id)
     return values
@@ -86,11 +90,9 @@ def invitation(token: str) -> Response:
     found = service.arrive(site().runtime, who, token[:64])
     with site().runtime.database.reading() as db:
         mine = {one.course for one in overview.mine(db, site().settings, who)}
-        teachers = overview.teacher_names(db, found.course)
+        teachers = list(overview.teachers(db, found.course).values())
+        full = overview.is_full(db, found)
     if found.course.id in mine:
         return make_response(redirect(url_for(".seat", course_id=found.course.id)))
-    return make_response(
-        render_template(
-            "join.html", course=found.course, booked=found.reservation, when=found.when, teachers=teachers, token=token
-        )
-    )
+    shown = {"course": found.course, "booked": found.reservation, "when": found.when, "full": full}
+    return make_response(render_template("join.html", **shown, teachers=teachers, token=token))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from apiflask import APIFlask
 from flask import Blueprint, current_app, render_template
 
-from web.errors import phrase
+from broker.errors import phrase
 
 blueprint = Blueprint("docs", __name__, url_prefix="/docs")
 METHODS = ("get", "post", "put", "patch", "delete")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
@@ -25,14 +27,15 @@ PAGE = 20  # lines of history at a time
 
 
 def around_every_page() -> dict[str, Any]:
-    """What every template may use. The page that says that the database is away must not need it."""
-    always = {"title": site().settings.title, "desktop_url": desktop_url, "person": None}
-    always |= {"ending_soon": [], "idle_soon": [], "has_courses": False}
-    try:
+    """What every template may use; what asks the database is asked only by those that show it.
+
+    A launch is looked at eight times a second. And the page that says that the database is away must not need it.
+    """
+    who = None
+    with suppress(SQLAlchemyError):
         who = person_or_none()
-        return {**always, "person": who, **({**_soon(who), "has_courses": _has_courses(who)} if who else {})}
-    except SQLAlchemyError:
-        return always
+    asked = {"soon": partial(_soon, who), "has_courses": partial(_has_courses, who)} if who else {}
+    return {"title": site().settings.title, "desktop_url": desktop_url, "person": who, **asked}
 
 
 def desktop_url(session_id: int) -> str:
@@ -45,18 +48,20 @@ def _soon(who: Person) -> dict[str, list[Card]]:
     warn = timedelta(minutes=max(site().settings.leases.warn_minutes, default=0.0))
     expires, warned = UserSession.expires_at < now() + warn, UserSession.idle_warned_at.is_not(None)
     mine = (UserSession.user_id == who.user_id, UserSession.state == SessionState.READY)
-    with site().runtime.database.reading() as db:
+    found: list[Card] = []
+    with suppress(SQLAlchemyError), site().runtime.database.reading() as db:
         found = overview.cards(db, site().settings, *mine, or_(expires, warned))
     soon = now() + warn
     return {
-        "ending_soon": [card for card in found if card.expires_at and card.expires_at < soon],
-        "idle_soon": [card for card in found if card.use and card.use.warned and card.use.ends_at],
+        "ending": [card for card in found if card.expires_at and card.expires_at < soon],
+        "idle": [card for card in found if card.use and card.use.warned and card.use.ends_at],
     }
 
 
 def _has_courses(who: Person) -> bool:
-    with site().runtime.database.reading() as db:
+    with suppress(SQLAlchemyError), site().runtime.database.reading() as db:
         return courses.teaches(db, site().settings, who) or bool(courses.mine(db, site().settings, who))
+    return False
 
 
 @blueprint.get("/fragments/notices")

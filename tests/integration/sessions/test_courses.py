@@ -1,19 +1,15 @@
-"""Courses: an invitation, one seat each, pictures for teachers alone, and nothing left afterwards."""
+"""Courses: an invitation, one seat each, teachers who come and go, and nothing left afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from io import BytesIO
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
-from PIL import Image
 from sqlalchemy import select
 
-from broker import rfb
-from broker.courses import overview, pictures, service, upkeep
+from broker.courses import overview, service, upkeep
 from broker.courses.models import Course, Seat
 from broker.courses.pictures import Pictures
 from broker.courses.rules import When
@@ -28,10 +24,10 @@ from broker.runtime import Runtime
 from broker.sessions import reservations
 from broker.sessions import service as sessions
 from broker.sessions.models import SessionState, UserSession, move
-from broker.sessions.reservations import Plan
+from broker.sessions.reservations import Change, Plan
 from broker.sessions.upkeep import SessionUpkeep
 from tests.integration.sessions.test_storm import fill
-from tests.unit.machine.test_measure import vnc_display
+from tests.statements import counting
 
 HOUR = timedelta(hours=1)
 
@@ -62,14 +58,6 @@ def ready(runtime: Runtime, session: UserSession) -> None:
         ends = sessions.first_end(runtime.settings, fresh)
         move(db, fresh, SessionState.READY, reason="", ready_at=now(), expires_at=ends, password="password")
         db.get_one(Machine, fresh.machine_id).address = "127.0.0.1"
-
-
-@pytest.fixture
-def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A real Xvnc, where machines have theirs."""
-    with vnc_display(tmp_path) as (_, _, port):
-        monkeypatch.setattr(pictures, "DESKTOP_PORT", port)
-        yield
 
 
 def test_nobody_gets_two_seats_and_nobody_one_too_many(each_runtime: Runtime) -> None:
@@ -128,61 +116,6 @@ def test_a_guest_sits_in_the_course_whatever_else_is_reserved_for_them(runtime: 
     assert service.sit_down(runtime, bob, made.id).reservation_id == made.reservation_id
 
 
-def test_a_teacher_sees_a_real_desktop_and_nobody_else_does(runtime: Runtime, teacher: Person, screen: None) -> None:
-    """Over RFB, small, once for all pages; not of who did not consent, nor of another session of the same person."""
-    fill(runtime, 3)
-    made, token = course(runtime)
-    bob, carol = account(runtime, "bob"), account(runtime, "carol")
-    for person, shares in ((bob, True), (carol, False)):
-        service.accept(runtime, person, token, pictures=shares)
-        ready(runtime, service.sit_down(runtime, person, made.id))
-    looks = Pictures(runtime)
-    picture = Image.open(BytesIO(looks.of(teacher, made.id, bob.user_id)))
-    assert (picture.format, picture.size) == ("JPEG", (320, 240))
-    for person in (bob, carol, account(runtime, "ada", Role.ADMIN), account(runtime, "eve")):
-        with pytest.raises(NotFound):
-            looks.of(person, made.id, bob.user_id)
-    with pytest.raises(NotFound, match="does not share"):
-        looks.of(teacher, made.id, carol.user_id)
-    service.share_pictures(runtime, bob, made.id, pictures=False)
-    with pytest.raises(NotFound, match="does not share"):
-        looks.of(teacher, made.id, bob.user_id)
-    with runtime.database.reading() as db:
-        assert db.scalars(select(Event.actor).where(Event.action == "course:watch")).all() == ["grace"]
-
-
-def test_a_private_desktop_of_the_same_person_is_not_seen(runtime: Runtime, teacher: Person, screen: None) -> None:
-    """Only what was launched in the course."""
-    fill(runtime, 3)
-    bob = account(runtime, "bob")
-    own = sessions.request(runtime, bob, sessions.Wish("light"))
-    ready(runtime, own)
-    made, token = course(runtime, seats=1)
-    service.accept(runtime, bob, token, pictures=True)
-    with pytest.raises(NotFound, match="no desktop"):
-        Pictures(runtime).of(teacher, made.id, bob.user_id)
-
-
-def test_one_look_serves_all_pages(runtime: Runtime, teacher: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask at once; and one that fails is not tried again at once either."""
-    fill(runtime, 1)
-    made, token = course(runtime, seats=1)
-    bob = account(runtime, "bob")
-    service.accept(runtime, bob, token, pictures=True)
-    ready(runtime, service.sit_down(runtime, bob, made.id))
-    calls: list[str] = []
-
-    def look(address: str, port: int, password: str, *, timeout: float) -> rfb.Frame:
-        calls.append(address)
-        return rfb.Frame(4, 4, bytes(64))
-
-    monkeypatch.setattr(rfb, "look", look)
-    looks = Pictures(runtime)
-    with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(lambda _: looks.of(teacher, made.id, bob.user_id), range(8)))
-    assert (len(found), len(calls)) == (1, 1)
-
-
 def test_a_link_is_a_secret_that_is_renewed_and_closed(runtime: Runtime, teacher: Person) -> None:
     """Only its hash is kept; the old one opens nothing; who sits keeps the seat."""
     made, token = course(runtime)
@@ -206,6 +139,133 @@ def test_a_link_is_a_secret_that_is_renewed_and_closed(runtime: Runtime, teacher
             service.renew_link(runtime, stranger, made.id)
 
 
+def test_teachers_come_and_go_and_one_stays(runtime: Runtime, teacher: Person) -> None:
+    """By a teacher or an administrator; each once in the audit log; who has gone sees nothing any more."""
+    made, token = course(runtime)
+    hopper, bob = account(runtime, "hopper"), account(runtime, "bob")
+    service.accept(runtime, bob, token, pictures=True)
+    for _ in range(2):
+        assert service.add_teacher(runtime, teacher, made.id, "hopper").teachers == ["grace", "hopper"]
+    for stranger in (bob, account(runtime, "eve")):
+        with pytest.raises(NotFound):
+            service.add_teacher(runtime, stranger, made.id, "eve")
+        with pytest.raises(NotFound):
+            service.remove_teacher(runtime, stranger, made.id, "grace")
+    account(runtime, "topcat", Role.SERVICE)
+    for nobody in ("nobody", "topcat"):
+        with pytest.raises(NotFound, match=nobody):
+            service.add_teacher(runtime, hopper, made.id, nobody)
+    for _ in range(2):
+        service.remove_teacher(runtime, hopper, made.id, "grace")
+    with pytest.raises(NotFound):
+        service.renew_link(runtime, teacher, made.id)
+    with pytest.raises(NotFound):
+        Pictures(runtime).of(teacher, made.id, bob.user_id)
+    with pytest.raises(WrongState, match="only teacher"):
+        service.remove_teacher(runtime, hopper, made.id, "hopper")
+    service.add_teacher(runtime, account(runtime, "ada", Role.ADMIN), made.id, "grace")
+    with runtime.database.reading() as db:
+        log = db.scalars(select(Event).where(Event.action.like("course:teacher-%")).order_by(Event.id)).all()
+    assert [(line.actor, line.action, line.detail["teacher"]) for line in log] == [
+        ("grace", "course:teacher-added", "hopper"),
+        ("hopper", "course:teacher-removed", "grace"),
+        ("ada", "course:teacher-added", "grace"),
+    ]
+
+
+def test_two_teachers_who_remove_each_other_leave_one(each_runtime: Runtime) -> None:
+    """However close together: whoever comes second does not teach any more."""
+    grace, hopper = account(each_runtime, "grace"), account(each_runtime, "hopper")
+    made, _ = course(each_runtime)
+    service.add_teacher(each_runtime, grace, made.id, "hopper")
+    with ThreadPoolExecutor(1) as threads:
+        with each_runtime.database.transaction() as db:
+            service.taught(db, each_runtime.settings, grace, made.id, alone=True).course.teachers = ["grace"]
+            second = threads.submit(service.remove_teacher, each_runtime, hopper, made.id, "grace")
+            wait([second], timeout=0.5)  # until it has come to where it must wait
+        with pytest.raises(NotFound):
+            second.result()
+
+
+def test_seats_are_not_taken_away_from_under_who_is_just_sitting_down(each_runtime: Runtime) -> None:
+    """The teacher makes fewer at the very moment: whoever comes second sees what the first did."""
+    grace = account(each_runtime, "grace")
+    made, token = course(each_runtime, seats=2)
+    service.accept(each_runtime, account(each_runtime, "bob"), token, pictures=True)
+    carol = account(each_runtime, "carol")
+    with ThreadPoolExecutor(1) as threads:
+        with each_runtime.database.transaction() as db:
+            found = service.invited(db, each_runtime.settings, token)
+            db.add(Seat(course_id=found.course.id, user_id=carol.user_id, accepted_at=now()))
+            fewer = threads.submit(service.change, each_runtime, grace, made.id, Change(seats=1))
+            wait([fewer], timeout=0.5)  # until it has come to where it must wait
+        with pytest.raises(WrongState, match="2 people take part"):
+            fewer.result()
+
+
+def test_who_sits_down_while_the_end_is_moved_has_the_new_one(runtime: Runtime, teacher: Person) -> None:
+    """Not the one that was when the page was shown."""
+    fill(runtime, 3)
+    made, _ = course(runtime)
+    with runtime.database.reading() as db:
+        before = db.get_one(Reservation, made.reservation_id)
+    later = now() + 2 * HOUR
+    service.change(runtime, teacher, made.id, Change(ends_at=later))
+    session = sessions.request(runtime, account(runtime, "bob"), sessions.Wish("light"), guest_of=before)
+    assert session.bound_until == later
+
+
+def test_who_opens_the_link_twice_at_once_arrives_once(each_runtime: Runtime) -> None:
+    """A browser that fetches ahead, or a double click."""
+    account(each_runtime, "grace")
+    _, token = course(each_runtime)
+    bob = account(each_runtime, "bob")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: service.arrive(each_runtime, bob, token), range(8)))
+    with each_runtime.database.reading() as db:
+        assert len(db.scalars(select(Seat)).all()) == 1
+
+
+def test_what_somebody_extended_stays_extended_when_the_course_is_changed(runtime: Runtime, teacher: Person) -> None:
+    """A course of a week whose desktops live two days, unless they are extended: more seats end none of them."""
+    fill(runtime, 3)
+    week = now() + 7 * 24 * HOUR
+    made, token = course(runtime, ends_at=week)
+    bob = account(runtime, "bob")
+    service.accept(runtime, bob, token, pictures=True)
+    session = service.sit_down(runtime, bob, made.id)
+    ready(runtime, session)
+    extended = sessions.extend(runtime, bob, session.id, 24).expires_at
+
+    def ends() -> datetime | None:
+        with runtime.database.reading() as db:
+            return db.get_one(UserSession, session.id).expires_at
+
+    for change in (Change(seats=4), Change(ends_at=week + HOUR)):
+        service.change(runtime, teacher, made.id, change)
+        assert ends() == extended
+    sooner = now() + HOUR
+    service.change(runtime, teacher, made.id, Change(ends_at=sooner))
+    assert ends() == sooner
+
+
+def test_a_list_of_courses_takes_as_few_questions_as_one(runtime: Runtime) -> None:
+    """However many there are: the page is fetched afresh again and again."""
+    account(runtime, "grace")
+    ada = account(runtime, "ada", Role.ADMIN)
+
+    def questions() -> int:
+        with counting(runtime.database) as asked, runtime.database.reading() as db:
+            overview.cards(db, runtime.settings, ada)
+        return len(asked)
+
+    course(runtime, seats=1)
+    few = questions()
+    for number in range(3):
+        course(runtime, seats=1, title=f"Course {number}")
+    assert questions() == few
+
+
 def test_a_course_ends_its_desktops_and_leaves_nothing(runtime: Runtime, teacher: Person) -> None:
     """They are bound to its end, which moves with it; then sessions, people, link and seats go; twice is once."""
     fill(runtime, 4)
@@ -219,9 +279,9 @@ def test_a_course_ends_its_desktops_and_leaves_nothing(runtime: Runtime, teacher
     with pytest.raises(LeaseTooLong):
         sessions.extend(runtime, bob, session.id, 1)
     later = now() + 2 * HOUR
-    service.change(runtime, teacher, made.id, ends_at=later)
+    service.change(runtime, teacher, made.id, Change(ends_at=later))
     with pytest.raises(WrongState):
-        service.change(runtime, teacher, made.id, number=1)
+        service.change(runtime, teacher, made.id, Change(seats=1))
     with runtime.database.transaction() as db:
         assert db.get_one(UserSession, session.id).expires_at == later
         db.get_one(Reservation, made.reservation_id).ends_at = now()
@@ -236,7 +296,7 @@ def test_a_course_ends_its_desktops_and_leaves_nothing(runtime: Runtime, teacher
         assert db.scalars(select(Seat)).all() == []
         row = db.get_one(Course, made.id)
         assert row.token_hash is None
-        assert service.running(db, runtime.settings, row).when is When.OVER
+        assert overview.card(db, runtime.settings, row).when is When.OVER
         over = db.scalars(select(Event.detail).where(Event.action == "course:over")).all()
     assert [(detail["sat"], detail["sessions"]) for detail in over] == [(2, 1)]
     with pytest.raises(NotFound):
@@ -275,8 +335,11 @@ def test_who_may_make_a_course_and_from_when_seats_are_open(runtime: Runtime) ->
     assert token is not None
     again, nothing = service.make(runtime, tutor, lesson)
     assert (again.id, nothing) == (made.id, None)
+    assert made.teachers == ["tutor"]
+    with_bob, _ = service.make(runtime, tutor, replace(lesson, title="Another", teachers=("bob",)))
+    assert with_bob.teachers == ["bob", "tutor"], "who makes a course does not lose sight of it"
     service.accept(runtime, bob, token, pictures=False)
     with pytest.raises(NoSeat, match="opens at"):
         service.sit_down(runtime, bob, made.id)
-    service.change(runtime, tutor, made.id, starts_at=now() + timedelta(minutes=14))
+    service.change(runtime, tutor, made.id, Change(starts_at=now() + timedelta(minutes=14)))
     assert service.sit_down(runtime, bob, made.id).state == SessionState.QUEUED

@@ -16,12 +16,14 @@ from broker import jobs
 from broker.database import now
 from broker.errors import MachineUnreachable, NotFound, SessionNotReady
 from broker.events import Event
+from broker.identity.models import Role
 from broker.identity.service import Person, create_account
 from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
-from broker.sessions import idle, service, upkeep
+from broker.sessions import idle, overview, service, upkeep
 from broker.sessions import jobs as session_jobs
+from broker.sessions.idleness import Use
 from broker.sessions.models import SessionState, UserSession, move
 from broker.sessions.upkeep import SessionUpkeep
 from tests.conftest import FakeLauncher
@@ -255,6 +257,23 @@ def test_an_answer_that_comes_late_changes_nothing(deployment: Service) -> None:
     assert deployment.look(session).heard_at is None
     with pytest.raises(SessionNotReady):
         idle.stay(deployment.runtime, deployment.alice, session)
+
+
+def test_a_programs_session_is_never_idle(deployment: Service, agents: FakeAgents) -> None:
+    """Whoever uses a front end's machine comes by ways that its agent does not see, and hears of no warning."""
+    runtime = deployment.runtime
+    deployment.alice = create_account(runtime, "topcat", "TopCAT", "topcat-secret", role=Role.SERVICE)
+    session = deployment.launch()
+    agents.idle_minutes = 10_000
+    for _ in range(3):
+        deployment.tend()
+        deployment.pass_time(session, 600)
+    assert deployment.look(session).state == S.READY
+    assert agents.notices == []
+    with runtime.database.reading() as db:
+        [card] = overview.active(db, runtime.settings, deployment.alice)
+    assert card.use is not None
+    assert (card.use.state, card.use.ends_at) == (Use.IDLE, None)
 
 
 def test_only_its_owner_or_an_administrator_keeps_a_session(deployment: Service) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from broker.errors import Forbidden, InvalidRequest, NoRoomToReserve, NotFound, 
 from broker.events import Event
 from broker.identity.models import Role
 from broker.identity.service import Person, create_account
-from broker.pools import overview, stock
+from broker.pools import bookings, overview, stock
 from broker.pools.allocation import Wish
 from broker.pools.manager import PoolManager
 from broker.pools.models import BuildTime, Machine, MachineState, Reservation
@@ -24,7 +25,7 @@ from broker.sessions.availability import availability
 from broker.sessions.booked import Phase
 from broker.sessions.launches import LaunchLog
 from broker.sessions.models import SessionState, UserSession
-from broker.sessions.reservations import Plan
+from broker.sessions.reservations import Change, Plan
 from broker.sessions.upkeep import SessionUpkeep
 from tests.integration.sessions.test_storm import fill
 
@@ -81,6 +82,37 @@ def test_a_group_gets_its_seats_though_others_wait_and_no_more_than_those(each_r
     assert (card.taken, card.ready, card.phase) == (3, 3, Phase.OPEN)
 
 
+def test_who_waited_while_a_reservation_was_changed_sees_what_it_is_now(each_runtime: Runtime) -> None:
+    """All three machines are kept by then, not one."""
+    fill(each_runtime, 3)
+    mine = running(each_runtime, 1)
+    bob = somebody(each_runtime, "bob")
+    with ThreadPoolExecutor(1) as threads:
+        with each_runtime.database.transaction() as db:
+            bookings.hold(db, "light")
+            row = db.get_one(Reservation, mine.id)
+            row.seats, row.pools = 3, {"light-ral": 3}
+            launched = threads.submit(service.request, each_runtime, bob, Wish("light", location="ral"))
+            wait([launched], timeout=0.5)  # until it has come to where it must wait
+        assert launched.result().state == SessionState.QUEUED
+
+
+def test_who_has_seats_in_two_environments_is_shown_both(runtime: Runtime) -> None:
+    """Whichever reservation ends first."""
+    fill(runtime, 1)
+    with runtime.database.transaction() as db:
+        db.add(Machine(pool="science-ral", environment="science", size="big", cloud="ral", state=MachineState.VACANT))
+    running(runtime, 1)
+    reservations.make(runtime, admin(runtime), plan(1, wish=Wish("science"), pools=(), ends_at=now() + 2 * HOUR))
+    with runtime.database.reading() as db:
+        queues = waiting.look(db, runtime.settings)
+    pools = {"light": "light-ral", "science": "science-ral"}
+    for groups, ready in ((("course",), True), ((), False)):
+        for environment, pool in pools.items():
+            only = replace(queues, offers={pool: queues.offers[pool]})
+            assert availability(only, environment, groups).ready is ready
+
+
 def test_a_seat_that_is_left_is_the_groups_again(each_runtime: Runtime) -> None:
     """And what one of the group holds beyond the seats is ordinary."""
     fill(each_runtime, 2)
@@ -135,7 +167,7 @@ def test_a_pool_fills_ahead_and_says_for_whom(runtime: Runtime) -> None:
         pools = [machine.pool for machine in db.scalars(select(Machine))]
     assert pools.count("light-ral") == 2 + 4
     later = now() + timedelta(hours=5)
-    reservations.change(runtime, admin(runtime), made.id, starts_at=later, ends_at=later + HOUR)
+    reservations.change(runtime, admin(runtime), made.id, Change(starts_at=later, ends_at=later + HOUR))
     with runtime.database.reading() as db:
         assert seats.look(db, runtime.settings).kept.reserved("light-ral") == (0, "")
 
@@ -219,15 +251,26 @@ def test_repeating_changes_nothing_and_all_is_in_the_audit_log(runtime: Runtime)
     ada, begin = admin(runtime), now() + HOUR
     made = reservations.make(runtime, ada, plan(2, begin))
     assert reservations.make(runtime, ada, plan(2, begin)).id == made.id
-    reservations.change(runtime, ada, made.id, number=5)
-    reservations.change(runtime, ada, made.id, number=5)
+    reservations.change(runtime, ada, made.id, Change(seats=5))
+    reservations.change(runtime, ada, made.id, Change(seats=5))
     reservations.cancel(runtime, ada, made.id)
     reservations.cancel(runtime, ada, made.id)
     with pytest.raises(WrongState):
-        reservations.change(runtime, ada, made.id, number=2)
+        reservations.change(runtime, ada, made.id, Change(seats=2))
     with runtime.database.reading() as db:
         log = db.scalars(select(Event.action).where(Event.kind == "reservation").order_by(Event.id)).all()
     assert log == ["reservation:make", "reservation:change", "reservation:cancel"]
+
+
+def test_a_change_gives_no_lesser_machines_in_place_of_those_that_were_wished(runtime: Runtime) -> None:
+    """Three machines with a GPU there are: not four of any kind, though the wish itself is not kept."""
+    ada = admin(runtime)
+    made = reservations.make(runtime, ada, plan(2, wish=Wish("light", gpus=1), pools=()))
+    assert made.pools == {"light-dl": 2}
+    with pytest.raises(NoRoomToReserve) as refused:
+        reservations.change(runtime, ada, made.id, Change(seats=4))
+    assert refused.value.facts["possible"] == 3
+    assert reservations.change(runtime, ada, made.id, Change(seats=3)).pools == {"light-dl": 3}
 
 
 def test_what_makes_no_sense_is_refused(runtime: Runtime) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select
 
-from broker.errors import AlreadyRunning, WrongState
+from broker.errors import AlreadyRunning, MachineFault, WrongState
 from broker.identity.service import create_account
 from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
-from broker.sessions import service
+from broker.sessions import launch, quotas, service
 from broker.sessions.models import SessionState, UserSession, move
+from broker.settings import QuotaSettings
+from tests.waiting import until
 
 
 def fill(runtime: Runtime, number: int) -> None:
@@ -59,6 +62,49 @@ def test_a_double_click_makes_one_session(each_runtime: Runtime) -> None:
         assert set(db.scalars(select(UserSession.id))) == answers
         assert len(answers) == 1
         assert len(db.scalars(select(Machine).where(Machine.state == MachineState.ACQUIRED)).all()) == 1
+
+
+def test_a_session_that_is_ended_by_many_at_once_is_ended_once(each_runtime: Runtime) -> None:
+    """Nobody hears that somebody was quicker: what all of them wanted is so."""
+    fill(each_runtime, 5)
+    alice = create_account(each_runtime, "alice", "Alice", "secret-password")
+    for _ in range(5):
+        session = service.request(each_runtime, alice, Wish("light"))
+        with ThreadPoolExecutor(8) as threads:
+            ended = list(threads.map(lambda _, id_=session.id: service.end(each_runtime, alice, id_).state, range(8)))
+        assert set(ended) == {SessionState.ENDING}
+
+
+def test_a_launch_that_fails_waits_its_turn_before_it_holds_its_session(each_runtime: Runtime) -> None:
+    """Who changes the wish meanwhile holds the group and wants the session: the two would wait for each other."""
+    quotas_of_few = {"few": QuotaSettings(cores=5)}
+    runtime = Runtime(each_runtime.settings.model_copy(update={"quotas": quotas_of_few}), each_runtime.database)
+    fill(runtime, 1)
+    alice = create_account(runtime, "alice", "Alice", "secret-password", groups=("few",))
+    session = service.request(runtime, alice, Wish("light"))
+    failure = (session.id, session.attempt, MachineFault("no desktop"))
+    with ThreadPoolExecutor(1) as threads:
+        with runtime.database.transaction() as db:
+            quotas.hold(db, runtime.settings, "few")
+            fails = threads.submit(launch._take_another_machine, runtime, *failure)
+            wait([fails], timeout=0.5)  # until it has come to where it must wait
+            db.get_one(UserSession, session.id, with_for_update={"nowait": True})
+        fails.result()
+    with runtime.database.reading() as db:
+        assert db.get_one(UserSession, session.id).state == SessionState.QUEUED
+
+
+def test_a_launch_that_nobody_foresaw_to_fail_is_logged_and_counted(runtime: Runtime) -> None:
+    """Its thread has nobody else to tell; the manager takes the session up again."""
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("beamdesk_swallowed_errors_total", {"where": "launch"}) or 0.0
+
+    before = counted()
+    launcher = launch.Launcher(runtime, threads=1)
+    launcher.start(4711)
+    until(lambda: counted() == before + 1, "the error to be counted")
+    launcher.stop()
 
 
 def test_an_ended_session_stays_ended(each_runtime: Runtime) -> None:

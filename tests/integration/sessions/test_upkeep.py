@@ -142,6 +142,19 @@ def test_each_warning_is_given_once_and_again_after_an_extension(
     assert warnings() == [60, 10, 60]
 
 
+def test_who_has_just_extended_is_not_warned_of_the_end_that_was(
+    runtime: Runtime, keeper: SessionUpkeep, ready: int, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the manager's look and its word; the warnings before the new end come in their time."""
+    leave(runtime, ready, minutes=9)
+    before = look(runtime, ready)
+    service.extend(runtime, person, ready, 10)
+    monkeypatch.setattr(keeper, "_all", lambda *_: [before])
+    keeper._warn()
+    assert look(runtime, ready).warned_minutes is None
+    assert waiting_jobs(runtime.redis) == []
+
+
 def test_a_session_whose_machine_is_gone_fails_and_says_why(
     runtime: Runtime, keeper: SessionUpkeep, ready: int
 ) -> None:

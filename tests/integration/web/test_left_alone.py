@@ -144,6 +144,13 @@ def test_times_are_the_readers_own(open_as: OpenAs, runtime: Runtime, ready_sess
     lease = page.locator("#sessions .lease")
     expect(lease).to_contain_text("1 d 6 h left")
     expect(lease).to_contain_text(ends.astimezone(ZoneInfo(zone)).strftime("%H:%M"))
+    expect(lease).to_contain_text("GMT")
+    typed = now().replace(hour=9, minute=41)
+    with runtime.database.transaction() as db:
+        session = db.get_one(UserSession, ready_session)
+        service.close(db, session, reason=f"idle for 2 h; its last activity was input at {typed:%H:%M} UTC")
+    ended = page.locator("#sessions article")
+    expect(ended).to_contain_text(typed.astimezone(ZoneInfo(zone)).strftime("%H:%M GMT"))
 
 
 def test_odd_names_are_shown_as_they_are(

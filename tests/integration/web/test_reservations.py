@@ -47,9 +47,29 @@ def test_an_api_client_reserves_changes_and_cancels(
     assert admin.patch(one, json={"seats": 5}).json["seats"] == 5
     refused = admin.patch(one, json={"seats": 50})
     assert (refused.status_code, refused.json["code"]) == (409, "no-room-to-reserve")
-    assert refused.json["possible"] == 9
+    assert refused.json["possible"] == 6, "in the same place"
     assert admin.delete(one, headers=HEADER).json["phase"] == "cancelled"
     assert admin.get(ROOT).json == []
+
+
+def test_a_course_is_not_changed_or_cancelled_behind_its_teachers_back(admin: FlaskClient) -> None:
+    """Its desktops would end, and people lose their seats, though the dashboard says that running ones go on."""
+    course = admin.post("/api/v1/courses", json={k: v for k, v in body().items() if k != "group"}).json["course"]
+    (one,) = admin.get(ROOT).json
+    assert (one["group"], one["title"]) == ("", course["title"])
+    for refused in (
+        admin.patch(f"{ROOT}/{one['id']}", json={"seats": 1}),
+        admin.delete(f"{ROOT}/{one['id']}", headers=HEADER),
+    ):
+        assert (refused.status_code, refused.json["code"]) == (409, "wrong-state")
+    assert admin.get(f"/api/v1/courses/{course['id']}").json["when"] == "open"
+    assert "change-reservation" not in admin.get("/admin/panels/reservations").text
+
+
+def test_a_year_that_no_calendar_has_is_a_mistake_of_the_request(admin: FlaskClient) -> None:
+    """Not a fault of ours."""
+    for moment in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
+        assert admin.post(ROOT, json=body(starts_at=moment, ends_at=moment)).status_code == 422
 
 
 def test_nobody_else_may_look_or_reserve(alice: FlaskClient) -> None:

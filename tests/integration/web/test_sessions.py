@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Barrier
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 
-from broker.database import Database
 from broker.errors import AlreadyRunning, WrongState
 from broker.identity.service import Person, create_account
 from broker.pools.allocation import Wish
@@ -22,6 +20,7 @@ from broker.sessions import service
 from broker.sessions.models import SessionState, UserSession, move
 from tests.conftest import FakeLauncher
 from tests.integration.web.conftest import NewMachines, SignedIn
+from tests.statements import counting
 
 LIGHT = {"environment": "light"}
 HEADER = {"X-Requested-With": "test"}
@@ -234,17 +233,16 @@ def test_a_ticket_names_the_gateway_as_the_browser_reaches_it(alice: FlaskClient
     assert other.json["url"].startswith("ws://127.0.0.1:6080/desktop?token=")
 
 
-@contextmanager
-def counting(database: Database) -> Iterator[list[str]]:
-    """The statements that the block sends to the database."""
-    sent: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(database.engine, "before_cursor_execute", note)
+def test_a_look_at_a_launch_asks_for_nothing_that_it_does_not_show(
+    alice: FlaskClient, new_machines: NewMachines, runtime: Runtime
+) -> None:
+    """It is made eight times a second by everybody who launches: courses and leases that end are no part of it."""
+    new_machines("light-ral", 1)
+    session = alice.post("/api/v1/sessions", json=LIGHT).json["id"]
+    with counting(runtime.database) as asked:
+        assert alice.get(f"/fragments/launch/{session}").status_code == 200
+    assert not [statement for statement in asked if "course" in statement]
+    assert len([statement for statement in asked if statement.startswith("SELECT")]) <= 4
 
 
 @pytest.mark.parametrize("path", ["/api/v1/admin/sessions", "/api/v1/admin/machines", "/admin/", "/"])

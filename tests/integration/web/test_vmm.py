@@ -237,6 +237,16 @@ def test_a_front_end_sees_what_its_groups_may_use(vmm: str, runtime: Runtime, ap
         assert member.get(f"machinetypes?id={SECRET}")[0]["parameters"] == {"group": "few"}
 
 
+def test_a_shared_bases_pool_is_no_machine_type(runtime: Runtime, app_with: AppWith, new_machines: NewMachines) -> None:
+    """Its machines wait for any of several environments; the number is as one that was never given."""
+    create_account(runtime, "topcat", "TopCAT", "topcat-secret", role=Role.SERVICE)
+    base = runtime.settings.pools["light-dl"].model_copy(update={"environment": "common"})
+    with serve(app_with(vmm=VMM, pools={**runtime.settings.pools, "light-dl": base})) as address:
+        client = OldClient(address)
+        assert [kind["id"] for kind in client.get("machinetypes")] == [LIGHT, SECRET]
+        assert client.get("descriptions?id=9") is None
+
+
 def test_a_description_comes_with_a_picture(client: OldClient) -> None:
     """The old page shows the logo as a PNG."""
     told = client.get(f"descriptions?id={LIGHT}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
 from broker.sessions.availability import about
-from web.words import capitalize_first, duration, plural
+from web.words import capitalize_first, duration, local_times, plural
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,29 @@ def test_nouns_and_sentences() -> None:
         "0 launches",
     )
     assert capitalize_first("ended by you in RAL") == "Ended by you in RAL"
+
+
+NEW_YEAR = datetime(2031, 1, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("words", "moment"),
+    [
+        ("idle for 2 h; its last activity was input at 01:30 UTC", "2031-01-01T01:30"),
+        ("its last activity was input at 23:30 UTC on 31 December", "2030-12-31T23:30"),
+        ("is kept for a reservation until 16:00 UTC on 3 January", "2031-01-03T16:00"),
+    ],
+)
+def test_times_in_sentences_are_marked_for_the_readers_clock(words: str, moment: str) -> None:
+    """The page's script words them in the reader's zone; without it they stay as they are, with theirs."""
+    shown = local_times(words, NEW_YEAR)
+    assert f'<time datetime="{moment}:00+00:00" data-clock="{moment}:00+00:00">' in shown
+    assert shown.striptags() == words
+
+
+@given(st.text() | st.from_regex(r"[0-9]{2}:[0-9]{2} UTC on [0-9]{1,2} (February|Mai|June)<b>"))
+def test_no_words_are_lost_or_become_marks_of_the_page(words: str) -> None:
+    """Whatever a cloud's error says, and on whatever day that is none."""
+    shown = local_times(words, NEW_YEAR)
+    assert "<b>" not in shown
+    assert Markup(re.sub("</?time[^>]*>", "", str(shown))).unescape() == words  # noqa: S704

@@ -1,10 +1,12 @@
 // What people type of a reservation or course: seats, and moments in their own zone; and what the API takes of it.
 import { field } from "./confirm.js";
 
-/** A labelled field for a moment, to the minute. */
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** A labelled field for a moment, to the minute, in the reader's own zone. */
 export function moment(label, name, value) {
   const local = new Date(value.getTime() - value.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
-  return field(label, { type: "datetime-local", name, value: local, required: true });
+  return field(`${label} (${zone})`, { type: "datetime-local", name, value: local, required: true });
 }
 
 /** A labelled field for how many seats. */

@@ -18,14 +18,22 @@ function two(much, unit, little, smaller) {
   return little ? `${much} ${unit} ${little} ${smaller}` : `${much} ${unit}`;
 }
 
-const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const short = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+const clock = new Intl.DateTimeFormat(undefined, short);
+const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", ...short });
+
+/** "14:00 CET" where that is today, else with its day. */
+function inShort(moment) {
+  return moment.toDateString() === new Date().toDateString() ? clock.format(moment) : day.format(moment);
+}
 
 /** Set the text where it differs: a screen reader tells of each change. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function tick() {
+/** Put all times of the page right now. */
+export function tick() {
   for (const element of document.querySelectorAll("[data-until]")) {
     put(element, duration((Date.parse(element.dataset.until) - Date.now()) / 1000));
   }
@@ -34,6 +42,9 @@ function tick() {
   }
   for (const element of document.querySelectorAll("[data-moment]")) {
     put(element, day.format(new Date(element.dataset.moment)));
+  }
+  for (const element of document.querySelectorAll("[data-clock]")) {
+    put(element, inShort(new Date(element.dataset.clock)));
   }
   for (const lease of document.querySelectorAll("[data-lease]")) {
     const left = Math.max(0, (Date.parse(lease.dataset.ends) - Date.now()) / 1000);

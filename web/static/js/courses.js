@@ -36,7 +36,7 @@ addActions({
         moment("From", "starts_at", nextHour(1)),
         moment("To", "ends_at", nextHour(4)),
         ends,
-        field("Teachers' account names, if not only you", { name: "teachers", maxLength: 400, placeholder: "ada, grace" }),
+        field("Teachers, by account name (empty: you)", { name: "teachers", maxLength: 400, placeholder: "ada, grace" }),
         words("What people agree to", "notice", dataset.notice),
       ],
       send: (answer) => {
@@ -74,6 +74,35 @@ addActions({
     say(`${dataset.title} is over.`);
     refresh();
   },
+  "add-teacher": async ({ dataset }) => {
+    const added = await ask({
+      title: "Add a teacher",
+      text: `They see and do all in ${dataset.title} that you can, pictures of desktops included. People in the course see who teaches it.`,
+      yes: "Add",
+      fields: [field("Account name", { name: "name", required: true, maxLength: 64, autocapitalize: "none", spellcheck: false })],
+      send: async ({ name }) => {
+        await call("POST", `/courses/${dataset.course}/teachers`, { name: name.trim() });
+        return name.trim();
+      },
+    });
+    if (!added) return;
+    say(`${added} teaches ${dataset.title}, too.`);
+    refresh();
+  },
+  "remove-teacher": async ({ dataset }) => {
+    const self = dataset.self === "true";
+    const sure = await ask({
+      title: self ? `Leave ${dataset.title}?` : `${dataset.fullName} teaches no longer?`,
+      text: self ? "You see this course no longer. Its other teachers go on." : "They see this course no longer, from now on.",
+      yes: self ? "Leave it" : "Remove",
+      danger: true,
+    });
+    if (!sure) return;
+    await call("DELETE", `/courses/${dataset.course}/teachers/${encodeURIComponent(dataset.name)}`);
+    if (self) return void await leave("/courses");
+    say(`${dataset.fullName} teaches ${dataset.title} no longer.`);
+    refresh();
+  },
   "course-new-link": async ({ dataset }) => {
     const sure = dataset.open === "false" || await ask({ title: "A new invite link?", text: "The link before opens nothing any more. Who has a seat keeps it.", yes: "Make a new one" });
     if (!sure) return;
@@ -104,12 +133,16 @@ addActions({
   },
 });
 
-/** Fetch each picture again; one that does not come leaves the last one, faded. */
+const asked = new WeakSet(); // images whose next picture is on its way
+
+/** Fetch each picture again, once at a time; one that does not come leaves the last one, faded. */
 function renew() {
   for (const image of document.querySelectorAll("[data-picture]")) {
+    if (asked.has(image)) continue;
+    asked.add(image);
     const next = new Image();
-    next.onload = () => { image.src = next.src; image.classList.remove("stale"); };
-    next.onerror = () => image.classList.add("stale");
+    next.onload = () => { asked.delete(image); image.src = next.src; image.classList.remove("stale"); };
+    next.onerror = () => { asked.delete(image); image.classList.add("stale"); };
     next.src = `${image.dataset.picture}?${Date.now()}`;
   }
 }

@@ -1,5 +1,6 @@
 // A launch, from the click to the desktop: shows the steps as they happen and then goes to the desktop by itself.
 import { call, leave, toSignIn } from "./api.js";
+import { tick } from "./clock.js";
 import { isLive, onChange, refresh } from "./live.js";
 import { showNotification } from "./notify.js";
 import { say, sayProblem } from "./toast.js";
@@ -91,6 +92,7 @@ async function look() {
 
 function show(id, html) {
   window.Idiomorph.morph(progress, html, { morphStyle: "innerHTML" });
+  tick();
   const { state, desktop } = progress.querySelector(".launch-state").dataset;
   part("notify").hidden = state !== "queued" || !("Notification" in window) || Notification.permission === "granted";
   part("cancel").hidden = state === "ready" || OVER.has(state);

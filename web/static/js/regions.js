@@ -15,15 +15,23 @@ function refreshRegions(kinds) {
   }
 }
 
+/** Whether a piece stays as it is: what asks for it, and a time that the reader's clock words already. */
+function stays(old, fresh) {
+  if (!(old instanceof Element)) return false;
+  const time = old.localName === "time" && old.getAttribute("datetime");
+  return old.hasAttribute("data-keep") || Boolean(time && fresh.getAttribute?.("datetime") === time);
+}
+
 /** Begin: keep regions fresh from now on. */
 export function keepFresh() {
   Object.assign(Idiomorph.defaults.callbacks, {
-    beforeNodeMorphed: (old) => !(old instanceof Element && old.hasAttribute("data-keep")),
+    beforeNodeMorphed: (old, fresh) => !stays(old, fresh),
     beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
   });
   onChange(refreshRegions);
   document.body.addEventListener("htmx:responseError", ({ detail }) => {
     if (detail.xhr.status === 401) toSignIn();
+    else if (detail.xhr.status === 404) location.reload(); // what it shows is gone: the page itself says so in words
     else if (detail.xhr.status < 500) say("This part of the page could not be fetched.", { danger: true });
     else away(true);
   });

@@ -1,0 +1,32 @@
+"""People, and signing in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
+
+from web.api.schemas import Given, Taken, Text
+
+
+class SignInBody(Taken):
+    """Who signs in."""
+
+    name: Text
+    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+
+class PersonOut(Given):
+    """A signed-in person."""
+
+    name: str
+    full_name: str
+    role: Literal["user", "admin"]
+    groups: list[str]
+
+
+class SignInOut(Given):
+    """A sign-in: the token goes into an Authorization header as `Bearer …`."""
+
+    token: str
+    person: PersonOut
