@@ -15,6 +15,7 @@ from agents.protocol import StatusAnswer
 from broker import events
 from broker.database import now
 from broker.errors import SessionNotReady
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.runtime import Runtime
 from broker.sessions import idleness, service
@@ -133,7 +134,7 @@ def _seen(session: UserSession) -> None:
 
 
 def _ready(db: Session, person: Person, session_id: int) -> UserSession:
-    session = service.mine(db, person, session_id)
+    session = service.mine(db, person, session_id, others=Right.OPERATE)
     if session.state != S.READY:
         raise SessionNotReady(
             f"Session {session.id} is {session.state}; only a ready one can be kept.",

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.database import now
 from broker.errors import InvalidRequest, NoRoomToReserve, NotFound, WrongState
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.pools import allocation, bookings, reserving, stock
 from broker.pools.allocation import Wish
@@ -50,7 +51,7 @@ class Plan:
 
 def make(runtime: Runtime, person: Person, plan: Plan) -> Reservation:
     """Reserve, or NoRoomToReserve with how many there could be. The same values again are the same reservation."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         return book(db, runtime.settings, person, plan)
 
@@ -167,7 +168,7 @@ def change(
     ends_at: datetime | None = None,
 ) -> Reservation:
     """Give a reservation that is not over other seats or another time; the pools are chosen anew where they must be."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         return rebook(db, runtime.settings, person, reservation_id, number, starts_at, ends_at)
 
@@ -222,7 +223,7 @@ def _move_ends(db: Session, settings: Settings, row: Reservation) -> None:
 
 def cancel(runtime: Runtime, person: Person, reservation_id: int) -> Reservation:
     """Keep nothing for it any more; sessions that run go on. Twice is once."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         row = one(db, reservation_id)
         release(db, row, person.name)

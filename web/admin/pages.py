@@ -10,35 +10,35 @@ from flask import render_template
 from sqlalchemy.orm import Session
 
 from broker.errors import NotFound
+from broker.identity.rights import Right
 from broker.pools import overview as pools
 from broker.sessions import booked, seats, timings
 from broker.sessions import overview as sessions
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("dashboard", __name__, enable_openapi=False, url_prefix="/admin")
 
 
-@blueprint.before_request
-def administrators_only() -> None:
-    """Raise Forbidden for anybody else."""
-    person().must_be_admin()
-
-
 @blueprint.get("/")
+@needs(Right.LOOK)
 def home() -> str:
     """Everything at a glance."""
     with site().runtime.database.reading() as db:
-        values = {name: value for look in PANELS.values() for name, value in look(db).items()}
-    return render_template("admin/dashboard.html", panels=list(PANELS), **values)
+        shown = {name: look for name, look in PANELS.items() if person().may(RIGHTS.get(name, Right.LOOK))}
+        values = {name: value for look in shown.values() for name, value in look(db).items()}
+    return render_template("admin/dashboard.html", panels=list(shown), **values)
 
 
 @blueprint.get("/panels/<name>")
+@needs(Right.LOOK)
 def panel(name: str) -> str:
     """One panel."""
     if name not in PANELS:
         raise NotFound("There is no such panel.", hint="Go to the dashboard.")
+    person().must(RIGHTS.get(name, Right.LOOK))
     with site().runtime.database.reading() as db:
         return render_template(f"admin/{name}.html", **PANELS[name](db))
 
@@ -96,3 +96,4 @@ PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "work": _work,
     "events": _events,
 }
+RIGHTS = {"events": Right.AUDIT}  # of panels that not all may see who see the others

@@ -5,6 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from broker.events import Event
+from broker.identity.rights import Right
 from broker.pools import overview as pools
 from broker.pools.overview import Workforce
 from broker.sessions import overview as sessions
@@ -21,19 +22,15 @@ from web.api.schemas import (
     WorkforceOut,
     many,
 )
-from web.site import person, site
+from web.rights import needs
+from web.site import site
 
 blueprint = APIBlueprint("admin", __name__, tag="Administration")
 
 
-@blueprint.before_request
-def administrators_only() -> None:
-    """Raise Forbidden for anybody else."""
-    person().must_be_admin()
-
-
 @blueprint.get("/overview")
 @blueprint.output(OverviewOut)
+@needs(Right.LOOK)
 def overview() -> Summary:
     """The deployment in a few numbers"""
     with site().runtime.database.reading() as db:
@@ -42,6 +39,7 @@ def overview() -> Summary:
 
 @blueprint.get("/sessions")
 @blueprint.output(many(SessionOut))
+@needs(Right.LOOK)
 def all_sessions() -> list[Card]:
     """All users' sessions that are not over"""
     with site().runtime.database.reading() as db:
@@ -50,6 +48,7 @@ def all_sessions() -> list[Card]:
 
 @blueprint.get("/queue")
 @blueprint.output(many(SessionOut))
+@needs(Right.LOOK)
 def queue() -> list[Card]:
     """The sessions that wait, the next one first, with estimates"""
     with site().runtime.database.reading() as db:
@@ -58,6 +57,7 @@ def queue() -> list[Card]:
 
 @blueprint.get("/workers")
 @blueprint.output(WorkforceOut)
+@needs(Right.LOOK)
 def workers() -> Workforce:
     """Workers and the queues of jobs"""
     return pools.workforce(site().runtime.redis)
@@ -66,6 +66,7 @@ def workers() -> Workforce:
 @blueprint.get("/events")
 @blueprint.input(EventsQuery, location="query", arg_name="query")
 @blueprint.output(many(EventOut))
+@needs(Right.AUDIT)
 def events(query: EventsQuery) -> list[Event]:
     """The audit log, the newest line first"""
     with site().runtime.database.reading() as db:
@@ -74,6 +75,7 @@ def events(query: EventsQuery) -> list[Event]:
 
 @blueprint.get("/launch-times")
 @blueprint.output(many(LaunchTimesOut))
+@needs(Right.LOOK)
 def launch_times() -> list[LaunchTimes]:
     """Time to desktop of each environment's recent launches"""
     with site().runtime.database.reading() as db:

@@ -10,6 +10,7 @@ from broker.courses import overview, service
 from broker.courses.models import Course
 from broker.courses.overview import CourseCard
 from broker.courses.service import Lesson
+from broker.identity.rights import Right
 from broker.sessions.models import SessionState
 from broker.sessions.overview import Card
 from web.api.schemas import (
@@ -27,6 +28,7 @@ from web.api.schemas import (
 )
 from web.api.sessions import card as session_card
 from web.courses import link, pictures
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("courses", __name__, tag="Courses")
@@ -35,6 +37,7 @@ ONE = "/courses/<id:course_id>"
 
 @blueprint.get("/courses")
 @blueprint.output(many(CourseOut))
+@needs(Right.TEACH)
 def courses() -> list[CourseCard]:
     """The courses that I teach, the next one first"""
     with site().runtime.database.reading() as db:
@@ -45,6 +48,7 @@ def courses() -> list[CourseCard]:
 @blueprint.input(CourseBody, arg_name="body")
 @blueprint.output(CourseMadeOut, 201)
 @blueprint.doc(responses=[403, 404, 409, 422])
+@needs(Right.TEACH)
 def make(body: CourseBody) -> CourseMadeOut:
     """Make a course
 
@@ -58,6 +62,7 @@ def make(body: CourseBody) -> CourseMadeOut:
 
 @blueprint.get(ONE)
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def course(course_id: int) -> CourseCard:
     """One course that I teach"""
     with site().runtime.database.reading() as db:
@@ -69,6 +74,7 @@ def course(course_id: int) -> CourseCard:
 @blueprint.input(ReservationChange, arg_name="body")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.TEACH)
 def change(course_id: int, body: ReservationChange) -> CourseCard:
     """Change a course's seats or time
 
@@ -80,6 +86,7 @@ def change(course_id: int, body: ReservationChange) -> CourseCard:
 
 @blueprint.delete(ONE)
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def end(course_id: int) -> CourseCard:
     """End or cancel a course
 
@@ -91,6 +98,7 @@ def end(course_id: int) -> CourseCard:
 @blueprint.post(f"{ONE}/link")
 @blueprint.output(LinkOut, 201)
 @blueprint.doc(responses=[409])
+@needs(Right.TEACH)
 def renew_link(course_id: int) -> LinkOut:
     """A new invite link
 
@@ -101,6 +109,7 @@ def renew_link(course_id: int) -> LinkOut:
 
 @blueprint.delete(f"{ONE}/link")
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def close_link(course_id: int) -> CourseCard:
     """Let nobody more in"""
     return _card(service.close_link(site().runtime, person(), course_id))
@@ -108,6 +117,7 @@ def close_link(course_id: int) -> CourseCard:
 
 @blueprint.get(f"{ONE}/seats")
 @blueprint.output(many(CourseSeatOut))
+@needs(Right.TEACH)
 def seats(course_id: int) -> list[overview.SeatCard]:
     """Who has come to my course, and how their desktops are"""
     with site().runtime.database.reading() as db:
@@ -117,6 +127,7 @@ def seats(course_id: int) -> list[overview.SeatCard]:
 
 @blueprint.get(f"{ONE}/seats/<id:user_id>/picture")
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg")
+@needs(Right.TEACH)
 def picture(course_id: int, user_id: int) -> Response:
     """A small picture of a desktop in my course, as JPEG
 
@@ -129,6 +140,7 @@ def picture(course_id: int, user_id: int) -> Response:
 @blueprint.input(JoinBody, arg_name="body")
 @blueprint.output(MySeatOut, 201)
 @blueprint.doc(responses=[404, 409, 422])
+@needs(Right.LAUNCH)
 def join(body: JoinBody) -> overview.MySeat:
     """Take part in a course, by the secret of its invite link
 
@@ -139,6 +151,7 @@ def join(body: JoinBody) -> overview.MySeat:
 
 @blueprint.get(f"{ONE}/seat")
 @blueprint.output(MySeatOut)
+@needs(Right.READ)
 def my_seat(course_id: int) -> overview.MySeat:
     """My seat in a course"""
     return _my_seat(course_id)
@@ -147,6 +160,7 @@ def my_seat(course_id: int) -> overview.MySeat:
 @blueprint.post(f"{ONE}/seat")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409, 422, 429])
+@needs(Right.LAUNCH)
 def sit_down(course_id: int) -> Card:
     """Launch my desktop in a course, or return to it"""
     session = service.sit_down(site().runtime, person(), course_id)
@@ -159,6 +173,7 @@ def sit_down(course_id: int) -> Card:
 @blueprint.input(PicturesBody, arg_name="body")
 @blueprint.output(MySeatOut)
 @blueprint.doc(responses=[422])
+@needs(Right.LAUNCH)
 def share_pictures(course_id: int, body: PicturesBody) -> overview.MySeat:
     """Let the teachers see pictures of my desktop, or no longer"""
     return _my_seat(service.share_pictures(site().runtime, person(), course_id, pictures=body.pictures).id)

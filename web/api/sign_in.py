@@ -6,9 +6,11 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, make_response
 
 from broker.identity import service as identity
+from broker.identity.rights import Right
 from web import live, security
 from web.api.schemas import PersonOut, SignInBody, SignInOut
 from web.guessing import check_password
+from web.rights import for_everybody, needs
 from web.site import person, person_or_none, site
 
 blueprint = APIBlueprint("sign-in", __name__, tag="Sign-in")
@@ -18,6 +20,7 @@ blueprint = APIBlueprint("sign-in", __name__, tag="Sign-in")
 @blueprint.input(SignInBody, arg_name="body")
 @blueprint.output(SignInOut)
 @blueprint.doc(responses=[401, 429])
+@for_everybody
 def sign_in(body: SignInBody) -> Response:
     """Sign in
 
@@ -31,6 +34,7 @@ def sign_in(body: SignInBody) -> Response:
 
 @blueprint.post("/sign-out")
 @blueprint.doc(responses={204: "Signed out"})
+@for_everybody
 def sign_out() -> Response:
     """Sign out
 
@@ -47,6 +51,7 @@ def sign_out() -> Response:
 
 @blueprint.get("/me")
 @blueprint.output(PersonOut)
+@needs(Right.READ)
 def me() -> PersonOut:
     """Who I am"""
     return person_out(person())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.clouds.adapter import open_cloud
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person
 from broker.pools import service
 from broker.pools.models import MachineState
