@@ -17,6 +17,7 @@ from web.site import person
 
 View = TypeVar("View", bound=Callable[..., Any])
 API = "/api/"
+DESCRIPTION = "openapi.spec"  # the endpoint of the API's description, which anybody may read
 ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 
 
@@ -72,7 +73,7 @@ def operations(app: Flask) -> dict[tuple[str, str], Right | None]:
 def _served(app: Flask) -> Iterator[tuple[tuple[str, str], Need | None]]:
     for rule in app.url_map.iter_rules():
         need = _need(app, rule.endpoint)
-        if need is not None or rule.rule.startswith(API):
+        if need is not None or (rule.rule.startswith(API) and rule.endpoint != DESCRIPTION):
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
                 yield (ARGUMENT.sub(r"{\1}", rule.rule), method.lower()), need
 

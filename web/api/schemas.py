@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from broker.identity.rights import Right, Role
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 Moment = datetime
 MOST_ID = 999_999_999  # of any row
@@ -59,8 +61,9 @@ class PersonOut(Given):
 
     name: str
     full_name: str
-    role: Literal["user", "admin"]
+    role: Role
     groups: list[str]
+    rights: list[Right]
 
 
 class SignInOut(Given):

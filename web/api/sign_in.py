@@ -59,4 +59,5 @@ def me() -> PersonOut:
 
 def person_out(who: identity.Person) -> PersonOut:
     """The person as answered."""
-    return PersonOut(name=who.name, full_name=who.full_name, role=who.role.value, groups=sorted(who.groups))
+    rights = [right for right in Right if who.may(right)]
+    return PersonOut(name=who.name, full_name=who.full_name, role=who.role, groups=sorted(who.groups), rights=rights)

@@ -26,7 +26,7 @@ def table(paths: dict[str, Any]) -> str:
         ),
     ]
     operations = ["| operation | right |", "|---|---|"]
-    for path, methods in paths.items():
+    for path, methods in sorted(paths.items()):
         for method, operation in methods.items():
             if method != "parameters":
                 right = operation.get("x-right")
