@@ -48,7 +48,7 @@ class RedisSettings(_Section):
 
 
 class WebSettings(_Section):
-    """The portal and API."""
+    """The portal and API. `requests_per_minute` is for each user, and for each address where nobody is signed in."""
 
     listen: Listen = "127.0.0.1:8080"
     public_url: str = Field("http://localhost:8080", pattern=r"^https?://[^/]+$")
@@ -56,6 +56,7 @@ class WebSettings(_Section):
     sign_in_hours: float = Field(12, gt=0, le=24 * 30)
     live_sockets: int = Field(32, ge=1, le=900)
     live_sockets_per_user: int = Field(8, ge=1, le=100)
+    requests_per_minute: int = Field(3000, ge=60, le=1_000_000)
 
     @model_validator(mode="after")
     def _threads_left_for_pages(self) -> WebSettings:

@@ -12,14 +12,6 @@ from broker.errors import BrokerError, NotSignedIn, ServiceDown
 SECONDS = 30.0
 
 
-class Refused(BrokerError):
-    """Raised when the API says no; `code` is the API's own."""
-
-    def __init__(self, problem: dict[str, Any], status: int) -> None:
-        super().__init__(problem.get("detail") or f"The answer was {status}.", hint=problem.get("hint") or "")
-        self.status, self.code = status, problem.get("code") or "refused"
-
-
 class Api:
     """One Beamdesk's API, with the token of an account or without."""
 
@@ -63,7 +55,7 @@ class Api:
         if answer.status_code == 401:
             raise NotSignedIn("Your sign-in has ended.", hint="Sign in again: beamdesk login")
         if not 200 <= answer.status_code < 300:
-            raise Refused(_json(answer), answer.status_code)
+            raise _refused(_json(answer), answer.status_code)
         return answer
 
 
@@ -74,4 +66,11 @@ def _json(answer: requests.Response) -> Any:
         return answer.json()
     except ValueError:
         said = f"What answers there is no Beamdesk (status {answer.status_code})."
-        raise Refused({"detail": said, "hint": "Check the address."}, answer.status_code) from None
+        raise _refused({"detail": said, "hint": "Check the address."}, answer.status_code) from None
+
+
+def _refused(problem: dict[str, Any], status: int) -> BrokerError:
+    """The error with the API's own words and code."""
+    error = BrokerError(problem.get("detail") or f"The answer was {status}.", hint=problem.get("hint") or "")
+    error.status, error.code = status, problem.get("code") or error.code
+    return error

@@ -85,6 +85,6 @@ def rdp(api: Api, session: int, save: str | None) -> str:
     program = next((words for words in RDP_PROGRAMS if shutil.which(words[0])), None)
     if save or program is None:
         return str(path) if save else f"No RDP program was found; the file is {path}. It opens one connection."
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.Popen([*program, str(path)], start_new_session=True, **quiet)
+    nothing = subprocess.DEVNULL
+    subprocess.Popen([*program, str(path)], stdout=nothing, stderr=nothing, start_new_session=True)
     return f"{program[0]} opens the desktop."

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.client.account import Account
-from broker.client.api import Api, Refused
-from broker.errors import NotSignedIn
+from broker.client.api import Api
+from broker.errors import BrokerError, NotSignedIn
 
 Show = Callable[[str, str, str], None]  # the code, where to confirm it, and the same with the code in it
 
@@ -32,7 +32,7 @@ def _given(api: Api, device_code: str) -> Any:
     """The answer with the token; None while nobody has decided."""
     try:
         return api.post("/device/token", device_code=device_code)
-    except Refused as refused:
+    except BrokerError as refused:
         if refused.code == "not-decided":
             return None
         raise

@@ -10,13 +10,14 @@ from web.api.schemas import Given, Moment, PersonOut, Taken, Text
 
 Grantable = Literal["read", "launch", "connect", "teach", "account", "look", "operate", "audit"]
 ForOthers = Literal["read", "launch", "connect"]
+ForPrograms = Literal["read", "launch", "connect", "look", "operate"]
 
 
 class TokenBody(Taken):
     """A new token. It can always read, too."""
 
     name: Text
-    rights: Annotated[list[Grantable], Field(max_length=20)] = Field(default_factory=lambda: ["read"])
+    rights: Annotated[list[Grantable], Field(max_length=20)] = []  # noqa: RUF012 - pydantic copies it
     days: Annotated[int, Field(ge=1, le=366)] = 90
 
 
@@ -24,9 +25,7 @@ class ActForBody(Taken):
     """For whom a program wants to act, how, and how long."""
 
     user: Text
-    rights: Annotated[list[ForOthers], Field(max_length=20)] = Field(
-        default_factory=lambda: ["read", "launch", "connect"]
-    )
+    rights: Annotated[list[ForOthers], Field(max_length=20)] = ["launch", "connect"]  # noqa: RUF012
     minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 60
 
 
@@ -51,9 +50,7 @@ class DeviceBody(Taken):
     """Which program wants to be signed in, and for what. Its name is shown to the user."""
 
     program: Text
-    rights: Annotated[list[Literal["read", "launch", "connect", "look", "operate"]], Field(max_length=20)] = Field(
-        default_factory=lambda: ["read", "launch", "connect"]
-    )
+    rights: Annotated[list[ForPrograms], Field(max_length=20)] = ["launch", "connect"]  # noqa: RUF012
 
 
 class DeviceOut(Given):
