@@ -8,7 +8,7 @@ import { say } from "./toast.js";
 addActions({
   "make-token": async ({ dataset }) => {
     const rights = Object.entries(JSON.parse(dataset.rights));
-    const answer = await ask({
+    const made = await ask({
       title: "New API token",
       text: "It can always see your sessions. What else may it do?",
       yes: "Make it",
@@ -17,10 +17,12 @@ addActions({
         boxes(rights),
         field("Days that it lasts", { name: "days", type: "number", min: 1, max: 366, value: 90, required: true }),
       ],
+      send: (answer) => {
+        const chosen = rights.map(([right]) => right).filter((right) => answer[right]);
+        return call("POST", "/me/tokens", { name: answer.name, rights: chosen, days: Number(answer.days) });
+      },
     });
-    if (!answer) return;
-    const chosen = rights.map(([right]) => right).filter((right) => answer[right]);
-    const made = await call("POST", "/me/tokens", { name: answer.name, rights: chosen, days: Number(answer.days) });
+    if (!made) return;
     const dialog = document.getElementById("token-made");
     dialog.querySelector("[data-secret]").textContent = made.token;
     dialog.showModal();
