@@ -14,7 +14,8 @@ from sqlalchemy import insert, select, text
 from bench.rows import Row, percentile, write
 from broker import pauses
 from broker.database import Base, Database
-from broker.identity.models import Role, User
+from broker.identity.models import User
+from broker.identity.rights import Role
 from broker.identity.service import Person, person_of
 from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState

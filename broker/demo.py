@@ -303,7 +303,7 @@ def _prepare(settings: Settings) -> None:
     from broker import migrations
     from broker.configuration import ca
     from broker.database import Database
-    from broker.identity.models import Role
+    from broker.identity.rights import Role
     from broker.identity.service import create_account
     from broker.runtime import Runtime
 

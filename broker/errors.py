@@ -15,6 +15,7 @@
     │   ├── AlreadyRunning     409 already-running
     │   ├── NoRoomToReserve    409 no-room-to-reserve
     │   ├── NoSeat             409 no-seat
+    │   ├── NotDecided         409 not-decided
     │   └── SessionNotReady    409 session-not-ready
     ├── OverQuota              429 over-quota
     ├── TooManyAttempts        429 too-many-attempts
@@ -164,6 +165,12 @@ class NoSeat(WrongState):
     """Raised when a reservation or course has no seat for this person now."""
 
     code = "no-seat"
+
+
+class NotDecided(WrongState):
+    """Raised when a program asks for its token and nobody has confirmed its code in a browser yet."""
+
+    code = "not-decided"
 
 
 class OverQuota(BrokerError):

@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from broker.database import Base
 from broker.identity import service as identity
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.runtime import Runtime, open_runtime
 from broker.settings import DatabaseSettings, Settings

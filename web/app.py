@@ -5,7 +5,22 @@ from __future__ import annotations
 from apiflask import APIFlask
 
 from broker.runtime import Runtime
-from web import addresses, admin, api, assets, errors, live, pictures, portal, security, site, vmm, words
+from web import (
+    addresses,
+    admin,
+    api,
+    assets,
+    errors,
+    limits,
+    live,
+    pictures,
+    portal,
+    rights,
+    security,
+    site,
+    vmm,
+    words,
+)
 
 MOST_BYTES = 64 * 1024  # no request of ours needs more
 
@@ -25,9 +40,10 @@ def create_app(runtime: Runtime, launcher: site.Launches) -> APIFlask:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = assets.KEEP_SECONDS
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    for part in (addresses, errors, security, words, pictures, api, portal, admin):
+    for part in (addresses, errors, security, limits, rights, words, pictures, api, portal, admin):
         part.register(app)
     site.attach(app, runtime, launcher)
     vmm.attach(app, runtime.settings.vmm)
     live.attach(app, runtime)
+    rights.operations(app)  # each says what it needs, or nothing starts
     return app

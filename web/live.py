@@ -25,7 +25,8 @@ from werkzeug.http import parse_cookie
 from broker.database import now
 from broker.errors import BrokerError
 from broker.identity import service as identity
-from broker.identity.models import Role, SignIn, User
+from broker.identity.models import SignIn, User
+from broker.identity.rights import Right, Role
 from broker.identity.service import Person
 from broker.metrics import swallowed
 from broker.runtime import Runtime
@@ -62,7 +63,7 @@ def _connected(pulse: Pulse) -> None:
     pulse.begin()
     who: Person = request.environ["beamdesk.person"]
     own = (f"user-{who.user_id}", _room(who.sign_in_id, who.role))
-    for room in ("everyone", *own, *(["admins"] if who.is_admin else [])):
+    for room in ("everyone", *own, *(["admins"] if who.may(Right.LOOK) else [])):
         join_room(room)
 
 

@@ -17,7 +17,8 @@ from broker.courses.models import Course, Seat
 from broker.courses.rules import When
 from broker.database import now
 from broker.errors import Forbidden, NoSeat, NotFound, WrongState
-from broker.identity.models import Role, User
+from broker.identity.models import User
+from broker.identity.rights import Role
 from broker.identity.service import Person, digest
 from broker.pools.allocation import Wish
 from broker.pools.models import Reservation

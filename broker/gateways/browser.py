@@ -30,7 +30,8 @@ from broker.gateways.desktop import DesktopHandler
 from broker.gateways.door import Door
 from broker.gateways.patience import Patience
 from broker.gateways.processes import fork
-from broker.identity.models import Role, User
+from broker.identity.models import User
+from broker.identity.rights import Role
 from broker.identity.service import Person, whose
 from broker.metrics import swallowed
 from broker.pools.models import Machine

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from broker.database import Base, now
+from broker.identity.rights import Role
 
 FIRST_UID = 20000  # above the accounts that distributions and facilities' directories give out by themselves
-
-
-class Role(StrEnum):
-    """What a person may do."""
-
-    USER = "user"
-    ADMIN = "admin"
-    SERVICE = "service"  # a program that launches for its own users; it cannot sign in
 
 
 class User(Base):
@@ -41,7 +33,11 @@ class User(Base):
 
 
 class SignIn(Base):
-    """One sign-in of one user in one browser or program; revoking it closes what hangs on it."""
+    """One sign-in of one user in one browser or program; revoking it closes what hangs on it.
+
+    An API token is one, too: it has a `name`, and of its owner's rights only `rights`. One that a service account
+    was given, to act for the user, says so in `acting_id`.
+    """
 
     __tablename__ = "sign_ins"
 
@@ -51,3 +47,24 @@ class SignIn(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    name: Mapped[str | None] = mapped_column(String(80))
+    rights: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    acting_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+
+
+class DeviceGrant(Base):
+    """A program that asks to be signed in until its user confirms the code in a browser, or it is too old."""
+
+    __tablename__ = "device_grants"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    device_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_code: Mapped[str] = mapped_column(String(9), unique=True)
+    program: Mapped[str] = mapped_column(String(80))
+    client: Mapped[str] = mapped_column(String(64))
+    rights: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    allowed: Mapped[bool | None]
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))

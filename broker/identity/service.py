@@ -6,19 +6,20 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from broker import events
 from broker.database import now
 from broker.errors import Forbidden, InvalidRequest, NotFound, NotSignedIn, TooManyAttempts, WrongPassword
-from broker.identity.models import Role, SignIn, User
+from broker.identity.models import SignIn, User
+from broker.identity.rights import MAY, Right, Role
 from broker.runtime import Runtime
 
 USER_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
@@ -38,10 +39,11 @@ class Person:
     role: Role
     groups: frozenset[str]
     sign_in_id: int | None = None
+    only: frozenset[Right] | None = None  # what the token that was shown is limited to
 
     @property
     def is_admin(self) -> bool:
-        """Whether this person may steer the service."""
+        """Whether every environment and course is open to this person."""
         return self.role is Role.ADMIN
 
     @property
@@ -49,14 +51,26 @@ class Person:
         """Whether this is a program, which launches for people that we do not know."""
         return self.role is Role.SERVICE
 
-    def must_be_admin(self) -> None:
-        """Raise Forbidden unless this person is an administrator."""
-        if not self.is_admin:
-            raise Forbidden("Only administrators may do this.", hint="Ask an administrator of this service.")
+    def may(self, right: Right) -> bool:
+        """Whether this person has the right, by the role and by the token that was shown."""
+        return right in MAY[self.role] and (self.only is None or right in self.only)
+
+    def must(self, right: Right) -> None:
+        """Raise Forbidden unless this person has the right."""
+        if right not in MAY[self.role]:
+            roles = ", ".join(role for role in Role if right in MAY[role])
+            raise Forbidden(
+                f"This needs the right {right!r}, which your role ({self.role}) does not have.",
+                hint=f"These have it: {roles}. Ask an administrator of this service.",
+            )
+        if not self.may(right):
+            raise Forbidden(
+                f"This needs the right {right!r}, which this token does not have.", hint="Make a token that has it."
+            )
 
 
 def person_of(user: User, sign_in_id: int | None = None) -> Person:
-    """The Person that a row of users describes."""
+    """The Person that a row of users describes, with all rights of the role."""
     return Person(user.id, user.name, user.full_name, user.uid, Role(user.role), frozenset(user.groups), sign_in_id)
 
 
@@ -149,14 +163,16 @@ def whose(runtime: Runtime, token: str) -> Person:
     """The person behind a sign-in's token, or NotSignedIn."""
     with runtime.database.reading() as db:
         row = db.execute(
-            select(User, SignIn.id)
+            select(User, SignIn.id, SignIn.rights)
             .join(SignIn, SignIn.user_id == User.id)
             .where(SignIn.token_hash == digest(token), SignIn.revoked_at.is_(None), SignIn.expires_at > now())
-            .where(User.role != Role.SERVICE)
+            .where(or_(User.role != Role.SERVICE, SignIn.rights.is_not(None)))
         ).first()
     if row is None:
         raise NotSignedIn("You are not signed in, or your sign-in has ended.", hint="Sign in again.")
-    return person_of(row[0], row[1])
+    user, sign_in_id, rights = row
+    only = None if rights is None else frozenset(Right(right) for right in rights)
+    return replace(person_of(user, sign_in_id), only=only)
 
 
 def sign_out(runtime: Runtime, person: Person) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.errors import InvalidRequest, NotFound, WrongState
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.pools import access, standing, stock
 from broker.pools.models import COMING, Machine, MachineState, PoolMode, move
@@ -19,7 +20,7 @@ MOST = 10_000
 
 def resize(runtime: Runtime, person: Person, name: str, target: int, limit: int) -> None:
     """Keep `target` machines vacant and at most `limit` in all, in place of the settings' figures."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     pool = _configured(runtime.settings, name)
     if not 0 <= target <= limit <= MOST:
         raise InvalidRequest(
@@ -55,7 +56,7 @@ def resume_cloud(runtime: Runtime, person: Person, name: str) -> None:
 
 def retire(runtime: Runtime, person: Person, machine_id: int) -> Machine:
     """Remove a machine that no session uses; the pool replaces it as it needs."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         machine = _known(db, machine_id)
         if machine.state == M.ACQUIRED:
@@ -71,7 +72,7 @@ def retire(runtime: Runtime, person: Person, machine_id: int) -> Machine:
 
 def retry(runtime: Runtime, person: Person, machine_id: int) -> Machine:
     """Remove a failed machine now, and let its pool build what it lacks at once."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         machine = _known(db, machine_id)
         if machine.state not in (M.FAILED, M.DELETING, M.DELETED):
@@ -86,7 +87,7 @@ def retry(runtime: Runtime, person: Person, machine_id: int) -> Machine:
 
 
 def _set_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode, action: str) -> None:
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     _configured(runtime.settings, name)
     with runtime.database.transaction() as db:
         row = access.row(db, name)
@@ -97,7 +98,7 @@ def _set_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode, actio
 
 
 def _set_cloud_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode, action: str) -> None:
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     clouds = runtime.settings.clouds
     if name not in clouds:
         raise NotFound(f"There is no cloud {name[:40]!r}.", hint=f"There are: {', '.join(clouds) or 'none'}.")

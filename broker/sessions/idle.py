@@ -15,7 +15,8 @@ from agents.protocol import StatusAnswer
 from broker import events
 from broker.database import now
 from broker.errors import SessionNotReady
-from broker.identity.models import Role, User
+from broker.identity.models import User
+from broker.identity.rights import Right, Role
 from broker.identity.service import Person
 from broker.runtime import Runtime
 from broker.sessions import idleness, service
@@ -139,7 +140,7 @@ def _seen(session: UserSession) -> None:
 
 
 def _ready(db: Session, person: Person, session_id: int) -> UserSession:
-    session = service.mine(db, person, session_id)
+    session = service.mine(db, person, session_id, others=Right.OPERATE)
     db.refresh(session, with_for_update=True)
     if session.state != S.READY:
         raise SessionNotReady(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.database import now
 from broker.errors import InvalidRequest, NoRoomToReserve, NotFound, WrongState
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.pools import allocation, bookings, reserving, stock
 from broker.pools.allocation import Wish
@@ -60,7 +61,7 @@ class Change:
 
 def make(runtime: Runtime, person: Person, plan: Plan) -> Reservation:
     """Reserve, or NoRoomToReserve with how many there could be. The same values again are the same reservation."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         return book(db, runtime.settings, person, plan)
 
@@ -169,7 +170,7 @@ def _room(db: Session, settings: Settings, plan: Plan, besides: int | None) -> d
 
 def change(runtime: Runtime, person: Person, reservation_id: int, wanted: Change) -> Reservation:
     """Change a group's reservation; WrongState for a course's."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         row = _of_a_group(db, reservation_id)
         rebook(db, runtime.settings, row, wanted, person.name)
@@ -260,7 +261,7 @@ def _move_ends(db: Session, settings: Settings, row: Reservation) -> None:
 
 def cancel(runtime: Runtime, person: Person, reservation_id: int) -> Reservation:
     """Keep nothing for a group any more; sessions that run go on. Twice is once; WrongState for a course's."""
-    person.must_be_admin()
+    person.must(Right.OPERATE)
     with runtime.database.transaction() as db:
         row = _of_a_group(db, reservation_id)
         release(db, row, person.name)

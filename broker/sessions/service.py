@@ -25,6 +25,7 @@ from broker.errors import (
     UnknownEnvironment,
 )
 from broker.identity.models import User
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.pools import allocation, stock
 from broker.pools.allocation import Offer, Wish
@@ -216,21 +217,27 @@ def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish,
     return False
 
 
-def mine(db: Session, person: Person, session_id: int) -> UserSession:
-    """The session, if it is this person's or this person is an administrator; else NotFound for both alike."""
+def mine(db: Session, person: Person, session_id: int, *, others: Right = Right.LOOK) -> UserSession:
+    """The session, if it is this person's, or this person has the right `others`.
+
+    NotFound where it is somebody else's and one may not look at those, as where there is none; else Forbidden.
+    """
     session = db.get(UserSession, session_id)
-    if session is None or not (session.user_id == person.user_id or person.is_admin):
+    own = session is not None and session.user_id == person.user_id
+    if session is None or not (own or person.may(Right.LOOK)):
         raise NotFound(f"There is no session {session_id} of yours.", hint="Look at your list of sessions.")
+    if not own:
+        person.must(others)
     return session
 
 
 def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") -> UserSession:
     """End the session; ending what has ended already changes nothing."""
     with runtime.database.transaction() as db:
-        session = mine(db, person, session_id)
+        session = mine(db, person, session_id, others=Right.OPERATE)
         db.refresh(session, with_for_update=True)  # a second click, or its launch, may be at it at this moment
         if session.state in ACTIVE:
-            by = BY_OWNER if session.user_id == person.user_id else "ended by an administrator"
+            by = BY_OWNER if session.user_id == person.user_id else "ended by an operator"
             close(db, session, reason=reason or by, actor=person.name)
         return session
 
@@ -263,7 +270,7 @@ def extend(runtime: Runtime, person: Person, session_id: int, hours: float | Non
     if not 0 < wished <= leases.maximum_hours:
         raise InvalidRequest(f"A lease cannot be extended by {wished:g} hours.", hint="Give a number above 0.")
     with runtime.database.transaction() as db:
-        session = mine(db, person, session_id)
+        session = mine(db, person, session_id, others=Right.OPERATE)
         if session.state != S.READY or session.expires_at is None:
             raise SessionNotReady(
                 f"Session {session.id} is {session.state}; only a ready one can be extended.",

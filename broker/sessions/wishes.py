@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.errors import WrongState
+from broker.identity.rights import Right
 from broker.identity.service import Person
 from broker.pools import allocation, stock
 from broker.pools.allocation import Wish
@@ -55,7 +56,7 @@ def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[st
     new wish, OverQuota where its group may not have it.
     """
     with runtime.database.transaction() as db:
-        session = service.mine(db, person, session_id)
+        session = service.mine(db, person, session_id, others=Right.OPERATE)
         kept = service.hold(db, runtime.settings, session)
         before = service.wish_of(session)
         wish = Wish(**{**wished, "environment": before.environment, "groups": before.groups})

@@ -127,5 +127,5 @@ class AccountSettings(Section):
     name: Name
     full_name: str
     password: str = Field(min_length=4)
-    role: Literal["user", "admin", "service"] = "user"
+    role: Literal["user", "support", "operator", "admin", "service"] = "user"
     groups: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ class WebSettings(Section):
     sign_in_hours: float = Field(12, gt=0, le=24 * 30)
     live_sockets: int = Field(32, ge=1, le=900)
     live_sockets_per_user: int = Field(8, ge=1, le=100)
+    requests_per_minute: int = Field(3000, ge=60, le=1_000_000)
 
     @model_validator(mode="after")
     def _threads_left_for_pages(self) -> WebSettings:

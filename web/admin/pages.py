@@ -10,33 +10,33 @@ from flask import render_template
 from sqlalchemy.orm import Session
 
 from broker.errors import NotFound
+from broker.identity.rights import Right
 from broker.pools import overview as pools
 from broker.sessions import booked, seats, timings
 from broker.sessions import overview as sessions
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("dashboard", __name__, enable_openapi=False, url_prefix="/admin")
 
 
-@blueprint.before_request
-def administrators_only() -> None:
-    """Raise Forbidden for anybody else."""
-    person().must_be_admin()
-
-
 @blueprint.get("/")
+@needs(Right.LOOK)
 def home() -> str:
     """Everything at a glance."""
-    return render_template("admin/dashboard.html", **_shown(*PANELS))
+    shown = [name for name in PANELS if person().may(RIGHTS.get(name, Right.LOOK))]
+    return render_template("admin/dashboard.html", panels=shown, **_shown(*shown))
 
 
 @blueprint.get("/panels/<name>")
+@needs(Right.LOOK)
 def panel(name: str) -> str:
     """One panel."""
     if name not in PANELS:
         raise NotFound("There is no such panel.", hint="Go to the dashboard.")
+    person().must(RIGHTS.get(name, Right.LOOK))
     return render_template(f"admin/{name}.html", **_shown(name))
 
 
@@ -98,3 +98,4 @@ PANELS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "work": lambda db: {},
     "events": _events,
 }
+RIGHTS = {"events": Right.AUDIT}  # of panels that not all may see who see the others

@@ -9,6 +9,7 @@ from web.api import (
     clouds,
     connections,
     courses,
+    devices,
     document,
     environments,
     machines,
@@ -17,6 +18,7 @@ from web.api import (
     reservations,
     sessions,
     sign_in,
+    tokens,
 )
 
 ROOT = "/api/v1"
@@ -24,7 +26,7 @@ ROOT = "/api/v1"
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, environments, sessions, connections, courses):
+    for resource in (sign_in, tokens, devices, environments, sessions, connections, courses):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
     for resource in (admin, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from broker.events import Event
+from broker.identity.rights import Right
 from broker.pools import overview as pools
 from broker.pools.overview import Workforce
 from broker.sessions import overview as sessions
@@ -15,19 +16,15 @@ from broker.sessions.timings import LaunchTimes
 from web.api.schemas import many
 from web.api.schemas.operations import EventOut, EventsQuery, LaunchTimesOut, OverviewOut, WorkforceOut
 from web.api.schemas.sessions import SessionOut
-from web.site import person, site
+from web.rights import needs
+from web.site import site
 
 blueprint = APIBlueprint("admin", __name__, tag="Administration")
 
 
-@blueprint.before_request
-def administrators_only() -> None:
-    """Raise Forbidden for anybody else."""
-    person().must_be_admin()
-
-
 @blueprint.get("/overview")
 @blueprint.output(OverviewOut)
+@needs(Right.LOOK)
 def overview() -> Summary:
     """The deployment in a few numbers"""
     with site().runtime.database.reading() as db:
@@ -36,6 +33,7 @@ def overview() -> Summary:
 
 @blueprint.get("/sessions")
 @blueprint.output(many(SessionOut))
+@needs(Right.LOOK)
 def all_sessions() -> list[Card]:
     """All users' sessions that are not over"""
     with site().runtime.database.reading() as db:
@@ -44,6 +42,7 @@ def all_sessions() -> list[Card]:
 
 @blueprint.get("/queue")
 @blueprint.output(many(SessionOut))
+@needs(Right.LOOK)
 def queue() -> list[Card]:
     """The sessions that wait, the next one first, with estimates"""
     with site().runtime.database.reading() as db:
@@ -52,6 +51,7 @@ def queue() -> list[Card]:
 
 @blueprint.get("/workers")
 @blueprint.output(WorkforceOut)
+@needs(Right.LOOK)
 def workers() -> Workforce:
     """Workers and the queues of jobs"""
     return pools.workforce(site().runtime.redis)
@@ -60,6 +60,7 @@ def workers() -> Workforce:
 @blueprint.get("/events")
 @blueprint.input(EventsQuery, location="query", arg_name="query")
 @blueprint.output(many(EventOut))
+@needs(Right.AUDIT)
 def events(query: EventsQuery) -> list[Event]:
     """The audit log, the newest line first"""
     with site().runtime.database.reading() as db:
@@ -68,6 +69,7 @@ def events(query: EventsQuery) -> list[Event]:
 
 @blueprint.get("/launch-times")
 @blueprint.output(many(LaunchTimesOut))
+@needs(Right.LOOK)
 def launch_times() -> list[LaunchTimes]:
     """Time to desktop of each environment's recent launches"""
     with site().runtime.database.reading() as db:

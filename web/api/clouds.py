@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
+from broker.identity.rights import Right
 from broker.pools import overview, service
 from broker.pools.overview import CloudCard
-from web.api.admin import administrators_only
 from web.api.schemas import many
 from web.api.schemas.clouds import CloudOut
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("clouds", __name__, tag="Administration")
-blueprint.before_request(administrators_only)
 
 
 @blueprint.get("/clouds")
 @blueprint.output(many(CloudOut))
+@needs(Right.LOOK)
 def clouds() -> list[CloudCard]:
     """The clouds and how they stand, as far as the database knows"""
     return _cards()
@@ -24,6 +25,7 @@ def clouds() -> list[CloudCard]:
 
 @blueprint.post("/clouds/<name>/drain")
 @blueprint.output(CloudOut)
+@needs(Right.OPERATE)
 def drain(name: str) -> CloudCard:
     """Drain a cloud
 
@@ -36,6 +38,7 @@ def drain(name: str) -> CloudCard:
 
 @blueprint.post("/clouds/<name>/resume")
 @blueprint.output(CloudOut)
+@needs(Right.OPERATE)
 def resume(name: str) -> CloudCard:
     """Let a cloud serve again, and ask it at once where it was left alone after a fault"""
     service.resume_cloud(site().runtime, person(), name)

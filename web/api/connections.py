@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 from apiflask import APIBlueprint
 from flask import Response, request
 
+from broker.identity.rights import Right
 from broker.sessions import files, service
 from web.api.schemas.sessions import TicketOut
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("connections", __name__, tag="Connections")
@@ -18,6 +20,7 @@ ONE = "/sessions/<id:session_id>"
 @blueprint.post(f"{ONE}/tickets")
 @blueprint.output(TicketOut, 201)
 @blueprint.doc(responses=[403, 409])
+@needs(Right.CONNECT)
 def ticket(session_id: int) -> TicketOut:
     """A ticket for the desktop in the browser
 
@@ -29,6 +32,7 @@ def ticket(session_id: int) -> TicketOut:
 
 @blueprint.get(f"{ONE}/connection.rdp")
 @blueprint.doc(responses=[403, 409])
+@needs(Right.CONNECT)
 def rdp_file(session_id: int) -> Response:
     """The RDP file
 
@@ -39,6 +43,7 @@ def rdp_file(session_id: int) -> Response:
 
 @blueprint.get(f"{ONE}/connection.conf")
 @blueprint.doc(responses=[403, 409])
+@needs(Right.CONNECT)
 def ssh_file(session_id: int) -> Response:
     """The SSH file
 

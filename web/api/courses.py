@@ -10,6 +10,7 @@ from broker.courses import overview, service
 from broker.courses.models import Course
 from broker.courses.overview import CourseCard
 from broker.courses.service import Lesson
+from broker.identity.rights import Right
 from broker.sessions.models import SessionState
 from broker.sessions.overview import Card
 from broker.sessions.reservations import Change
@@ -29,6 +30,7 @@ from web.api.schemas.reservations import ChangeBody
 from web.api.schemas.sessions import SessionOut
 from web.api.sessions import card as session_card
 from web.courses import link, pictures
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("courses", __name__, tag="Courses")
@@ -37,6 +39,7 @@ ONE = "/courses/<id:course_id>"
 
 @blueprint.get("/courses")
 @blueprint.output(many(CourseOut))
+@needs(Right.TEACH)
 def courses() -> list[CourseCard]:
     """The courses that I teach, the next one first"""
     with site().runtime.database.reading() as db:
@@ -47,6 +50,7 @@ def courses() -> list[CourseCard]:
 @blueprint.input(CourseBody, arg_name="body")
 @blueprint.output(CourseMadeOut, 201)
 @blueprint.doc(responses=[403, 404, 409, 422])
+@needs(Right.TEACH)
 def make(body: CourseBody) -> CourseMadeOut:
     """Make a course
 
@@ -60,6 +64,7 @@ def make(body: CourseBody) -> CourseMadeOut:
 
 @blueprint.get(ONE)
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def course(course_id: int) -> CourseCard:
     """One course that I teach"""
     with site().runtime.database.reading() as db:
@@ -71,6 +76,7 @@ def course(course_id: int) -> CourseCard:
 @blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.TEACH)
 def change(course_id: int, body: ChangeBody) -> CourseCard:
     """Change a course's seats or time
 
@@ -81,6 +87,7 @@ def change(course_id: int, body: ChangeBody) -> CourseCard:
 
 @blueprint.delete(ONE)
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def end(course_id: int) -> CourseCard:
     """End or cancel a course
 
@@ -93,6 +100,7 @@ def end(course_id: int) -> CourseCard:
 @blueprint.input(TeacherBody, arg_name="body")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.TEACH)
 def add_teacher(course_id: int, body: TeacherBody) -> CourseCard:
     """Let somebody else teach a course, too
 
@@ -104,6 +112,7 @@ def add_teacher(course_id: int, body: TeacherBody) -> CourseCard:
 @blueprint.delete(f"{ONE}/teachers/<teacher>")
 @blueprint.output(CourseOut)
 @blueprint.doc(responses=[409])
+@needs(Right.TEACH)
 def remove_teacher(course_id: int, teacher: str) -> CourseCard:
     """Let somebody teach a course no longer
 
@@ -115,6 +124,7 @@ def remove_teacher(course_id: int, teacher: str) -> CourseCard:
 @blueprint.post(f"{ONE}/link")
 @blueprint.output(LinkOut, 201)
 @blueprint.doc(responses=[409])
+@needs(Right.TEACH)
 def renew_link(course_id: int) -> LinkOut:
     """A new invite link
 
@@ -125,6 +135,7 @@ def renew_link(course_id: int) -> LinkOut:
 
 @blueprint.delete(f"{ONE}/link")
 @blueprint.output(CourseOut)
+@needs(Right.TEACH)
 def close_link(course_id: int) -> CourseCard:
     """Let nobody more in"""
     return _card(service.close_link(site().runtime, person(), course_id))
@@ -132,6 +143,7 @@ def close_link(course_id: int) -> CourseCard:
 
 @blueprint.get(f"{ONE}/seats")
 @blueprint.output(many(CourseSeatOut))
+@needs(Right.TEACH)
 def seats(course_id: int) -> list[overview.SeatCard]:
     """Who has come to my course, and how their desktops are"""
     with site().runtime.database.reading() as db:
@@ -141,6 +153,7 @@ def seats(course_id: int) -> list[overview.SeatCard]:
 
 @blueprint.get(f"{ONE}/seats/<id:user_id>/picture")
 @blueprint.output(FileSchema(type="string", format="binary"), content_type="image/jpeg")
+@needs(Right.TEACH)
 def picture(course_id: int, user_id: int) -> Response:
     """A small picture of a desktop in my course, as JPEG
 
@@ -153,6 +166,7 @@ def picture(course_id: int, user_id: int) -> Response:
 @blueprint.input(JoinBody, arg_name="body")
 @blueprint.output(MySeatOut, 201)
 @blueprint.doc(responses=[404, 409, 422])
+@needs(Right.LAUNCH)
 def join(body: JoinBody) -> overview.MySeat:
     """Take part in a course, by the secret of its invite link
 
@@ -163,6 +177,7 @@ def join(body: JoinBody) -> overview.MySeat:
 
 @blueprint.get(f"{ONE}/seat")
 @blueprint.output(MySeatOut)
+@needs(Right.READ)
 def my_seat(course_id: int) -> overview.MySeat:
     """My seat in a course"""
     return _my_seat(course_id)
@@ -171,6 +186,7 @@ def my_seat(course_id: int) -> overview.MySeat:
 @blueprint.post(f"{ONE}/seat")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409, 422, 429])
+@needs(Right.LAUNCH)
 def sit_down(course_id: int) -> Card:
     """Launch my desktop in a course, or return to it"""
     session = service.sit_down(site().runtime, person(), course_id)
@@ -183,6 +199,7 @@ def sit_down(course_id: int) -> Card:
 @blueprint.input(PicturesBody, arg_name="body")
 @blueprint.output(MySeatOut)
 @blueprint.doc(responses=[422])
+@needs(Right.LAUNCH)
 def share_pictures(course_id: int, body: PicturesBody) -> overview.MySeat:
     """Let the teachers see pictures of my desktop, or no longer"""
     return _my_seat(service.share_pictures(site().runtime, person(), course_id, pictures=body.pictures).id)

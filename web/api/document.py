@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from apiflask import APIFlask
 
 from broker.errors import PROBLEM, phrase
+from broker.identity.rights import Right
+from web import rights
 from web.api.schemas import MOST_ID, Problem
 
 DESCRIPTION = """Everything that the portal does, for programs.
@@ -19,17 +22,16 @@ SIGN_IN = {
     "cookie": {"type": "apiKey", "in": "cookie", "name": "beamdesk", "description": "For browsers."},
 }
 FIGURES = {"text/plain": {"schema": {"type": "string"}}}
-OPEN = ("/healthz", "/api/v1/sign-in", "/api/v1/sign-out")  # for everybody
 ALWAYS = (400, 413, 500, 503)
 
 
 def register(app: APIFlask) -> None:
     """Finish the description that APIFlask makes of the views."""
     app.description = DESCRIPTION
-    app.spec_processor(finished)  # type: ignore[arg-type]  # a dict, as our spec is JSON
+    app.spec_processor(lambda spec: finished(spec, rights.operations(app)))  # type: ignore[arg-type]
 
 
-def finished(spec: dict[str, Any]) -> dict[str, Any]:
+def finished(spec: dict[str, Any], needed: Mapping[tuple[str, str], Right | None]) -> dict[str, Any]:
     """The description with problems, security and names in place."""
     components = spec.setdefault("components", {})
     components["securitySchemes"] = SIGN_IN
@@ -38,25 +40,25 @@ def finished(spec: dict[str, Any]) -> dict[str, Any]:
     for path, methods in spec["paths"].items():
         for method, operation in methods.items():
             if method != "parameters":
-                _finish(path, method, operation)
+                _finish(operation, needed[path, method], changes=method != "get")
     for unused in ("HTTPError", "ValidationError"):
         components["schemas"].pop(unused, None)
     return spec
 
 
-def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
+def _finish(operation: dict[str, Any], right: Right | None, *, changes: bool) -> None:
     for parameter in operation["parameters"]:
         if parameter["name"].endswith("_id"):
             parameter["schema"] = {"type": "integer", "minimum": 0, "maximum": MOST_ID}
-    needs_person = path not in OPEN
-    operation["security"] = [{"bearer": []}, {"cookie": []}] if needs_person else []
+    operation["security"] = [{"bearer": []}, {"cookie": []}] if right else []
     statuses = {int(status) for status in operation["responses"] if int(status) >= 400} | set(ALWAYS)
-    if needs_person:
-        statuses |= {401}
-    if method != "get" or path.startswith("/api/v1/admin") or path == "/metrics":
-        statuses |= {403}
+    if right:
+        operation["x-right"] = right.value
+        statuses |= {401, 403}
+    elif changes:
+        statuses |= {403}  # by another site's page
     for status in sorted(statuses):
-        if path == "/healthz" and status == 503:
+        if str(status) in operation["responses"] and status == 503:  # health says by itself what it means
             continue
         operation["responses"][str(status)] = {
             "description": phrase(status),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
+from broker.identity.rights import Right
 from broker.sessions import availability, overview, quotas
 from broker.sessions.availability import EnvironmentCard
 from web.api.schemas import many
 from web.api.schemas.environments import EnvironmentOut, LimitsOut, LocationOut, QuotaOut
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("environments", __name__, tag="Environments")
@@ -15,6 +17,7 @@ blueprint = APIBlueprint("environments", __name__, tag="Environments")
 
 @blueprint.get("/environments")
 @blueprint.output(many(EnvironmentOut))
+@needs(Right.READ)
 def environments() -> list[EnvironmentCard]:
     """The environments that I may launch, with what a launch would find now"""
     with site().runtime.database.reading() as db:
@@ -23,6 +26,7 @@ def environments() -> list[EnvironmentCard]:
 
 @blueprint.get("/locations")
 @blueprint.output(many(LocationOut))
+@needs(Right.READ)
 def locations() -> list[LocationOut]:
     """The places where machines are"""
     person()
@@ -32,6 +36,7 @@ def locations() -> list[LocationOut]:
 
 @blueprint.get("/limits")
 @blueprint.output(LimitsOut)
+@needs(Right.READ)
 def limits() -> LimitsOut:
     """What I may hold, and how long sessions live"""
     settings = site().settings

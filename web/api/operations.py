@@ -10,9 +10,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from broker.identity.rights import Right
 from broker.sessions.timings import Figures
 from web.api.schemas.operations import HealthOut
-from web.site import person, site
+from web.rights import for_everybody, needs
+from web.site import site
 
 blueprint = APIBlueprint("operations", __name__, tag="Operation")
 
@@ -20,6 +22,7 @@ blueprint = APIBlueprint("operations", __name__, tag="Operation")
 @blueprint.get("/healthz")
 @blueprint.output(HealthOut)
 @blueprint.doc(responses={503: "The database does not answer"})
+@for_everybody
 def health() -> Response:
     """Whether this process can serve
 
@@ -31,14 +34,19 @@ def health() -> Response:
     return response
 
 
+def _is_from_this_host() -> bool:
+    """From the loopback address, and not handed on by a proxy, which is on the loopback address too."""
+    handed_on = {"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} & set(request.headers.keys())
+    return request.remote_addr in ("127.0.0.1", "::1") and not handed_on
+
+
 @blueprint.get("/metrics")
+@needs(Right.LOOK, unless=_is_from_this_host)
 def metrics() -> Response:
     """Figures for Prometheus
 
-    For administrators, and for programs on this very host that come to this process directly.
+    For those who may look at everything, and for programs on this very host that come to this process directly.
     """
-    if not _is_from_this_host():
-        person().must_be_admin()
     registry: CollectorRegistry = current_app.extensions.setdefault("beamdesk-figures", _registry())
     return make_response(generate_latest(REGISTRY) + generate_latest(registry), {"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -47,12 +55,6 @@ def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(Figures(site().runtime))
     return registry
-
-
-def _is_from_this_host() -> bool:
-    """From the loopback address, and not handed on by a proxy, which is on the loopback address too."""
-    handed_on = {"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} & set(request.headers.keys())
-    return request.remote_addr in ("127.0.0.1", "::1") and not handed_on
 
 
 def _database_answers() -> bool:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
+from broker.identity.rights import Right
 from broker.pools.allocation import Wish
 from broker.pools.models import Reservation
 from broker.sessions import booked, reservations
 from broker.sessions.booked import ReservationCard
 from broker.sessions.reservations import Change, Plan
-from web.api.admin import administrators_only
 from web.api.schemas import many
 from web.api.schemas.reservations import ChangeBody, ReservationBody, ReservationOut
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("reservations", __name__, tag="Administration")
-blueprint.before_request(administrators_only)
 ONE = "/reservations/<id:reservation_id>"
 
 
 @blueprint.get("/reservations")
 @blueprint.output(many(ReservationOut))
+@needs(Right.LOOK)
 def all_reservations() -> list[ReservationCard]:
     """The reservations that are not over for more than a day, the next one first"""
     with site().runtime.database.reading() as db:
@@ -31,6 +32,7 @@ def all_reservations() -> list[ReservationCard]:
 @blueprint.input(ReservationBody, arg_name="body")
 @blueprint.output(ReservationOut, 201)
 @blueprint.doc(responses=[404, 409, 422])
+@needs(Right.OPERATE)
 def reserve(body: ReservationBody) -> ReservationCard:
     """Reserve machines of an environment for a group
 
@@ -44,6 +46,7 @@ def reserve(body: ReservationBody) -> ReservationCard:
 
 @blueprint.get(ONE)
 @blueprint.output(ReservationOut)
+@needs(Right.LOOK)
 def reservation(reservation_id: int) -> ReservationCard:
     """One reservation"""
     with site().runtime.database.reading() as db:
@@ -54,6 +57,7 @@ def reservation(reservation_id: int) -> ReservationCard:
 @blueprint.input(ChangeBody, arg_name="body")
 @blueprint.output(ReservationOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.OPERATE)
 def change(reservation_id: int, body: ChangeBody) -> ReservationCard:
     """Change a group's reservation
 
@@ -65,6 +69,7 @@ def change(reservation_id: int, body: ChangeBody) -> ReservationCard:
 @blueprint.delete(ONE)
 @blueprint.output(ReservationOut)
 @blueprint.doc(responses=[409])
+@needs(Right.OPERATE)
 def cancel(reservation_id: int) -> ReservationCard:
     """Cancel a group's reservation
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
+from broker.identity.rights import Right
 from broker.pools.allocation import Wish
 from broker.sessions import idle, overview, service, wishes
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
 from web.api.schemas import many
 from web.api.schemas.sessions import ExtendBody, KeepBody, LaunchBody, SessionOut, SessionsQuery, WishBody
+from web.rights import needs
 from web.site import person, site
 
 blueprint = APIBlueprint("sessions", __name__, tag="Sessions")
@@ -19,6 +21,7 @@ ONE = "/sessions/<id:session_id>"
 @blueprint.get("/sessions")
 @blueprint.input(SessionsQuery, location="query", arg_name="query")
 @blueprint.output(many(SessionOut))
+@needs(Right.READ)
 def sessions(query: SessionsQuery) -> list[Card]:
     """My sessions, the newest first
 
@@ -34,6 +37,7 @@ def sessions(query: SessionsQuery) -> list[Card]:
 @blueprint.input(LaunchBody, arg_name="body")
 @blueprint.output(SessionOut, 201)
 @blueprint.doc(responses=[409, 422, 429])
+@needs(Right.LAUNCH)
 def launch(body: LaunchBody) -> Card:
     """Launch a session
 
@@ -51,6 +55,7 @@ def _begun(session: UserSession) -> Card:
 
 @blueprint.get(ONE)
 @blueprint.output(SessionOut)
+@needs(Right.READ)
 def session(session_id: int) -> Card:
     """One session"""
     with site().runtime.database.reading() as db:
@@ -59,6 +64,7 @@ def session(session_id: int) -> Card:
 
 @blueprint.delete(ONE)
 @blueprint.output(SessionOut)
+@needs(Right.LAUNCH)
 def end(session_id: int) -> Card:
     """End a session
 
@@ -71,6 +77,7 @@ def end(session_id: int) -> Card:
 @blueprint.input(ExtendBody, arg_name="body")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.LAUNCH)
 def extend(session_id: int, body: ExtendBody) -> Card:
     """Let a session live longer, within the longest lease"""
     return card(service.extend(site().runtime, person(), session_id, body.hours))
@@ -80,6 +87,7 @@ def extend(session_id: int, body: ExtendBody) -> Card:
 @blueprint.input(WishBody, arg_name="body")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409, 422, 429])
+@needs(Right.LAUNCH)
 def wish(session_id: int, body: WishBody) -> Card:
     """Let a session that waits wish for something else
 
@@ -91,6 +99,7 @@ def wish(session_id: int, body: WishBody) -> Card:
 @blueprint.post(f"{ONE}/stay")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409])
+@needs(Right.LAUNCH)
 def stay(session_id: int) -> Card:
     """Say that I am still here
 
@@ -103,6 +112,7 @@ def stay(session_id: int) -> Card:
 @blueprint.input(KeepBody, arg_name="body")
 @blueprint.output(SessionOut)
 @blueprint.doc(responses=[409, 422])
+@needs(Right.LAUNCH)
 def keep(session_id: int, body: KeepBody) -> Card:
     """Keep a session until my work ends
 

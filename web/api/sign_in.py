@@ -6,9 +6,11 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify, make_response
 
 from broker.identity import service as identity
+from broker.identity.rights import Right
 from web import live, security
 from web.api.schemas.people import PersonOut, SignInBody, SignInOut
 from web.guessing import check_password
+from web.rights import for_everybody, needs
 from web.site import person, person_or_none, site
 
 blueprint = APIBlueprint("sign-in", __name__, tag="Sign-in")
@@ -18,6 +20,7 @@ blueprint = APIBlueprint("sign-in", __name__, tag="Sign-in")
 @blueprint.input(SignInBody, arg_name="body")
 @blueprint.output(SignInOut)
 @blueprint.doc(responses=[401, 429])
+@for_everybody
 def sign_in(body: SignInBody) -> Response:
     """Sign in
 
@@ -31,6 +34,7 @@ def sign_in(body: SignInBody) -> Response:
 
 @blueprint.post("/sign-out")
 @blueprint.doc(responses={204: "Signed out"})
+@for_everybody
 def sign_out() -> Response:
     """Sign out
 
@@ -47,6 +51,7 @@ def sign_out() -> Response:
 
 @blueprint.get("/me")
 @blueprint.output(PersonOut)
+@needs(Right.READ)
 def me() -> PersonOut:
     """Who I am"""
     return person_out(person())
@@ -54,4 +59,5 @@ def me() -> PersonOut:
 
 def person_out(who: identity.Person) -> PersonOut:
     """The person as answered."""
-    return PersonOut(name=who.name, full_name=who.full_name, role=who.role.value, groups=sorted(who.groups))
+    rights = [right for right in Right if who.may(right)]
+    return PersonOut(name=who.name, full_name=who.full_name, role=who.role, groups=sorted(who.groups), rights=rights)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.portal import courses, desktop, docs, pages
+from web.portal import account, courses, desktop, docs, pages
 
 
 def register(app: Flask) -> None:
     """Serve the pages."""
     app.context_processor(pages.around_every_page)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(account.blueprint)
     app.register_blueprint(courses.blueprint)
     app.register_blueprint(desktop.blueprint)
     app.register_blueprint(docs.blueprint)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from broker.clouds.adapter import open_cloud
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person
 from broker.pools import service
 from broker.pools.models import LIVE, Machine, MachineState

@@ -17,7 +17,7 @@ from broker.courses.service import Lesson
 from broker.database import now
 from broker.errors import BrokerError, Forbidden, LeaseTooLong, NoSeat, NotFound, WrongState
 from broker.events import Event
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.pools.models import Machine, MachineState, Reservation
 from broker.runtime import Runtime

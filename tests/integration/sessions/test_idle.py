@@ -16,7 +16,7 @@ from broker import jobs
 from broker.database import now
 from broker.errors import MachineUnreachable, NotFound, SessionNotReady
 from broker.events import Event
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.pools.allocation import Wish
 from broker.pools.models import Machine, MachineState

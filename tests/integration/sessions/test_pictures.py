@@ -16,7 +16,7 @@ from broker.courses import pictures, service
 from broker.courses.pictures import Pictures
 from broker.errors import MachineUnreachable, NotFound
 from broker.events import Event
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person
 from broker.runtime import Runtime
 from broker.sessions import service as sessions

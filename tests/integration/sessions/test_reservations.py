@@ -12,7 +12,7 @@ from sqlalchemy import select
 from broker.database import now
 from broker.errors import Forbidden, InvalidRequest, NoRoomToReserve, NotFound, WrongState
 from broker.events import Event
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.pools import bookings, overview, stock
 from broker.pools.allocation import Wish

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from tests.integration.web.conftest import NewMachines
+from broker.settings import WebSettings
+from tests.conftest import NewPerson
+from tests.integration.web.conftest import AppWith, NewMachines
 
 LIGHT = {"environment": "light"}
 PAGES = ["/", "/history", "/docs/api", "/docs/errors", "/nowhere", "/api/v1/me"]
@@ -92,3 +95,23 @@ def test_what_people_name_is_shown_as_text(alice: FlaskClient, ready_session: in
     page = alice.post("/sign-in", data={"name": "<script>alert(1)</script>", "password": "x"}).text
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_who_asks_too_often_waits_and_others_do_not(app_with: AppWith, new_person: NewPerson) -> None:
+    """Each person by itself, whatever address they come from; strangers by address."""
+    app = app_with(web=WebSettings(requests_per_minute=60))
+    alice, bob = (_signed_in(app, new_person, name) for name in ("alice", "bob"))
+    answers = [alice.get("/api/v1/me") for _ in range(61)]
+    assert [answer.status_code for answer in answers] == [*[200] * 60, 429]
+    assert answers[-1].headers["Retry-After"] == "60"
+    assert bob.get("/api/v1/me").status_code == 200
+    strangers = [app.test_client().get("/sign-in", environ_base={"REMOTE_ADDR": "192.0.2.9"}) for _ in range(61)]
+    assert strangers[-1].status_code == 429
+    assert app.test_client().get("/sign-in", environ_base={"REMOTE_ADDR": "192.0.2.10"}).status_code == 200
+
+
+def _signed_in(app: APIFlask, new_person: NewPerson, name: str) -> FlaskClient:
+    new_person(name)
+    client = app.test_client()
+    assert client.post("/api/v1/sign-in", json={"name": name, "password": f"{name}-secret"}).status_code == 200
+    return client

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from broker import cli
 from broker.events import Event
 from broker.identity import service as identity
-from broker.identity.models import Role
+from broker.identity.rights import Role
 from broker.identity.service import ATTEMPTS, create_account
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import StringConstraints
 
+from broker.identity.rights import Right, Role
 from web.api.schemas import Given, Taken, Text
 
 
@@ -21,8 +22,9 @@ class PersonOut(Given):
 
     name: str
     full_name: str
-    role: Literal["user", "admin"]
+    role: Role
     groups: list[str]
+    rights: list[Right]
 
 
 class SignInOut(Given):
