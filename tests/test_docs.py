@@ -17,7 +17,7 @@ from broker import errors
 from broker.cli import main
 from broker.clouds import azure, ec2, gce, libvirt, local, opennebula, openstack
 from broker.clouds.adapter import DRIVERS
-from broker.clouds.common import Options
+from broker.clouds.options import Options
 from broker.settings import CloudDriver, Settings
 from tests.conformance.clouds.matrix import matrix, parts
 from tests.conformance.clouds.subjects import PROOFS, SUBJECTS

@@ -24,7 +24,9 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 
 from broker.clouds.adapter import BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import PHASES, LibcloudCloud, Options, name_of_request, options_of, status_of
+from broker.clouds.faults import status_of
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud, name_of_request
+from broker.clouds.options import Options, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.settings import CloudSettings
 

@@ -18,7 +18,8 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState, Provider
 
 from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase
-from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import CloudFault, CloudRefused
 from broker.settings import CloudSettings

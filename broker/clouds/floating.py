@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.clouds.common import status_of
+from broker.clouds.faults import status_of
 
 
 class FloatingAddresses:

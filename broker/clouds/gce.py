@@ -18,7 +18,8 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 
 from broker.clouds.adapter import BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import LibcloudCloud, Options, listed, name_of_request, options_of
+from broker.clouds.libcloud_cloud import LibcloudCloud, name_of_request
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.errors import BadSettings, CloudFull, CloudRefused
 from broker.settings import CloudSettings

@@ -27,8 +27,9 @@ from libcloud.compute.types import NodeState, Provider
 from pydantic import field_validator
 
 from broker.clouds.adapter import BuildSpec, CloudImage, CloudNode, CloudSize, NodePhase, Room
-from broker.clouds.common import LibcloudCloud, Options, listed, name_of_request, options_of
+from broker.clouds.libcloud_cloud import LibcloudCloud, name_of_request
 from broker.clouds.libvirt_xml import NAMESPACE, disk_xml, domain_xml, seed_image, volume_xml
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config
 from broker.errors import BadSettings, CloudRefused
 from broker.settings import CloudSettings

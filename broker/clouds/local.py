@@ -14,7 +14,8 @@ from libcloud.compute.providers import get_driver, set_driver
 from libcloud.compute.types import NodeState
 
 from broker.clouds.adapter import BuildSpec, CloudSize
-from broker.clouds.common import LibcloudCloud, Options, options_of
+from broker.clouds.libcloud_cloud import LibcloudCloud
+from broker.clouds.options import Options, options_of
 from broker.settings import CloudSettings
 
 PROVIDER = "beamdesk-local"

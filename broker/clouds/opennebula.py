@@ -14,8 +14,10 @@ from libcloud.compute.types import NodeState
 
 from broker.clouds.adapter import CLOUD, DEPLOYMENT, MACHINE, REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
 from broker.clouds.catalogue import Catalogue
-from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of, status_of
+from broker.clouds.faults import status_of
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
 from broker.clouds.opennebula_driver import OpenNebulaNodeDriver, tag_name
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config
 from broker.settings import CloudSettings
 

@@ -17,8 +17,9 @@ from pydantic import model_validator
 
 from broker.clouds.adapter import CLOUD, REQUEST, BuildSpec, CloudNode, CloudSize, NodePhase, Room
 from broker.clouds.catalogue import Catalogue
-from broker.clouds.common import PHASES, LibcloudCloud, Options, listed, options_of
 from broker.clouds.floating import FloatingAddresses
+from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
+from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
 from broker.settings import CloudSettings
 

@@ -8,8 +8,8 @@ from libcloud.compute.base import Node
 from libcloud.compute.types import NodeState
 
 from broker.clouds.adapter import Cloud, open_cloud
-from broker.clouds.common import faults
 from broker.clouds.ec2 import Ec2Cloud
+from broker.clouds.faults import faults
 from broker.errors import BadSettings, CloudBusy, CloudFault, CloudFull, CloudRefused, CloudSignInRefused
 from broker.settings import CloudSettings
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from http.client import HTTPException
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
-import requests
 from libcloud.compute.base import Node, NodeImage
-from libcloud.compute.types import InvalidCredsError, NodeState
-from pydantic import BaseModel, ConfigDict, ValidationError
+from libcloud.compute.types import NodeState
 
 from broker.clouds.adapter import (
     CLOUD,
@@ -28,15 +24,8 @@ from broker.clouds.adapter import (
     NodePhase,
     Room,
 )
-from broker.errors import (
-    BadSettings,
-    CloudBusy,
-    CloudFault,
-    CloudFull,
-    CloudRefused,
-    CloudSignInRefused,
-    CloudUnreachable,
-)
+from broker.clouds.faults import faults, status_of
+from broker.errors import CloudFault, CloudRefused
 from broker.settings import CloudSettings
 
 PHASES: dict[Any, NodePhase] = {
@@ -47,15 +36,6 @@ PHASES: dict[Any, NodePhase] = {
     NodeState.ERROR: "failed",
 }
 SAVED_WITHIN, LOOK_EVERY = 3600.0, 1.0  # seconds that an image may take, and between two looks at it
-
-
-class Options(BaseModel):
-    """The keys of clouds.NAME.options that a provider takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class LibcloudCloud(ABC):
@@ -216,82 +196,6 @@ class LibcloudCloud(ABC):
         return faults(self.settings.title, doing)
 
 
-def listed(option: str) -> list[str]:
-    """The names of an option that takes several, with commas; empty ones are passed over."""
-    return [name.strip() for name in option.split(",") if name.strip()]
-
-
 def name_of_request(spec: BuildSpec) -> str:
     """A name that only this request has, for clouds that know nodes by name: at most 63 characters of a host's name."""
     return f"{spec.name[:50].rstrip('-')}-{hashlib.sha256(spec.request_id.encode()).hexdigest()[:12]}"
-
-
-def options_of(settings: CloudSettings, kind: type[OptionsT]) -> OptionsT:
-    """The cloud's options, checked; BadSettings names each mistake."""
-    try:
-        return kind(**settings.options)
-    except ValidationError as error:
-        place = f"clouds.{settings.name}.options"
-        mistakes = [f"{'.'.join((place, *map(str, e['loc'])))}: {e['msg']}" for e in error.errors()]
-        known = ", ".join(kind.model_fields)
-        raise BadSettings(f"{'; '.join(mistakes)}.", hint=f"{settings.driver} takes these options: {known}.") from None
-
-
-@contextmanager
-def faults(title: str, doing: str) -> Iterator[None]:
-    """Turn what Libcloud and the network raise while `doing` into CloudFault or one of its kinds."""
-    try:
-        yield
-    except CloudFault:
-        raise
-    except (OSError, HTTPException) as error:
-        raise CloudUnreachable(
-            f"{title} did not answer while {doing}: {_reason(error)}.", hint="It is asked again in a moment."
-        ) from error
-    except Exception as error:
-        message = getattr(error, "message", None) or str(error) or type(error).__name__
-        kind = CloudSignInRefused if isinstance(error, InvalidCredsError) else _kind(status_of(error), message)
-        raise kind(f"{title} said no while {doing}: {message}.", **_facts(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """What the network said, without the layers that wrap it."""
-    if isinstance(error, TimeoutError | requests.Timeout):
-        return "no answer in time"
-    found = re.search(r"\[Errno -?\d+\] ([^'\")(]+)", str(error))
-    return found[1] if found else str(error) or type(error).__name__
-
-
-# What providers say where there is no room: OpenStack's quota; EC2's error codes of capacity and limits; Azure's
-_FULL = (
-    *("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded"),
-    *("exceeding approved", "skunotavailable", "allocationfailed"),
-)
-# EC2's codes where it wants fewer requests, and where it does not know who asks (a clock that is off among them)
-_BUSY = ("requestlimitexceeded",)
-_UNKNOWN_CALLER = ("authfailure", "invalidclienttokenid", "signaturedoesnotmatch", "requestexpired")
-
-
-def _kind(status: int, message: str) -> type[CloudFault]:
-    said = message.lower()
-    if status == 507 or (400 <= status < 600 and any(word in said for word in _FULL)):
-        return CloudFull
-    if status == 429 or any(word in said for word in _BUSY):
-        return CloudBusy
-    if status == 401 or any(word in said for word in _UNKNOWN_CALLER):
-        return CloudSignInRefused
-    return CloudRefused if 400 <= status < 500 else CloudFault
-
-
-def _facts(error: Exception) -> dict[str, Any]:
-    """`retry_after`, where the cloud says when it wants to be asked again; Libcloud has made seconds of a date."""
-    try:
-        return {"retry_after": float((getattr(error, "headers", None) or {})["retry-after"])}
-    except (KeyError, TypeError, ValueError):
-        return {}
-
-
-def status_of(error: Exception) -> int:
-    """HTTP's status of what Libcloud raised, or 0; its errors keep it under three names, and some a text instead."""
-    found = (getattr(error, "status", None), getattr(error, "code", None), getattr(error, "http_code", None))
-    return next((status for status in found if isinstance(status, int)), 0)
