@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any
@@ -12,6 +12,8 @@ import requests
 from libcloud.common.types import InvalidCredsError
 
 from broker.errors import CloudBusy, CloudFault, CloudFull, CloudRefused, CloudSignInRefused, CloudUnreachable
+
+LONGEST = 500  # characters of what a provider said
 
 
 @contextmanager
@@ -23,12 +25,21 @@ def faults(title: str, doing: str) -> Iterator[None]:
         raise
     except (OSError, HTTPException) as error:
         raise CloudUnreachable(
-            f"{title} did not answer while {doing}: {_reason(error)}.", hint="It is asked again in a moment."
+            f"{title} did not answer while {doing}: {_reason(error)}.",
+            hint="Is it up, and does the network reach it? The broker asks it again by itself.",
         ) from error
     except Exception as error:
-        message = getattr(error, "message", None) or str(error) or type(error).__name__
-        kind = CloudSignInRefused if isinstance(error, InvalidCredsError) else _kind(status_of(error), message)
-        raise kind(f"{title} said no while {doing}: {message}.", **_facts(error)) from error
+        known_as = f"{_said(error)} {getattr(error, 'code', '')}".lower()
+        kind = CloudSignInRefused if isinstance(error, InvalidCredsError) else _kind(status_of(error), known_as)
+        raise kind(f"{title} said no while {doing}: {_said(error)}.", **_facts(error)) from error
+
+
+def _said(error: Exception) -> str:
+    """The provider's own words, which Libcloud keeps under two names, and Google in a table; not a whole page."""
+    words = getattr(error, "message", None) or getattr(error, "value", None)
+    if isinstance(words, Mapping):
+        words = words.get("message")
+    return " ".join(str(words or error).split())[:LONGEST].rstrip(".") or type(error).__name__
 
 
 def _reason(error: Exception) -> str:
@@ -44,13 +55,13 @@ _FULL = (
     *("quota exceeded", "insufficientinstancecapacity", "instancelimitexceeded", "vcpulimitexceeded"),
     *("exceeding approved", "skunotavailable", "allocationfailed"),
 )
-# EC2's codes where it wants fewer requests, and where it does not know who asks (a clock that is off among them)
-_BUSY = ("requestlimitexceeded",)
+# EC2's and Google's codes where they want fewer requests
+_BUSY = ("requestlimitexceeded", "ratelimitexceeded")
+# EC2's where it does not know who asks, a clock that is off among them
 _UNKNOWN_CALLER = ("authfailure", "invalidclienttokenid", "signaturedoesnotmatch", "requestexpired")
 
 
-def _kind(status: int, message: str) -> type[CloudFault]:
-    said = message.lower()
+def _kind(status: int, said: str) -> type[CloudFault]:
     if status == 507 or (400 <= status < 600 and any(word in said for word in _FULL)):
         return CloudFull
     if status == 429 or any(word in said for word in _BUSY):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from libcloud.common.google import GoogleAuthType, GoogleBaseError, ResourceExistsError, ResourceNotFoundError
+from libcloud.common.types import LibcloudError
 from libcloud.compute.base import Node
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
@@ -83,6 +84,8 @@ class GceCloud(LibcloudCloud):
         except GoogleBaseError as error:
             self._refuse(error)
             raise
+        except LibcloudError:  # it gave up waiting for the operation, which goes on: the machine is there by its name
+            return self.look_up(name)
         return node
 
     def _refuse(self, error: GoogleBaseError) -> None:

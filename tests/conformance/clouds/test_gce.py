@@ -37,6 +37,16 @@ def test_a_google_region_without_cores_is_full(subject: Subject, cloud: Cloud) -
         cloud.build(subject.spec("c3", size_id="e2-standard-8"))
 
 
+def test_a_google_machine_that_takes_longer_than_a_time_out_is_begun_nevertheless(
+    subject: Subject, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject.wire, "takes_its_time", True)
+    hasty = open_cloud(subject.settings.model_copy(update={"timeout": 1}))
+    node = hasty.build(subject.spec("g1"))
+    assert node.id in subject.wire.machines
+    assert node.name == "g1"
+
+
 def test_a_google_machine_may_do_nothing_in_the_project_and_lets_in_nobody_of_it(
     subject: Subject, cloud: Cloud
 ) -> None:

@@ -31,6 +31,7 @@ class Gce:
         self.machines: dict[str, dict[str, Any]] = {}
         self.disks: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
+        self.takes_its_time = False  # its operations are never done
         self._numbers = iter(range(2, 100_000))
 
     def answer(self, asked: Asked) -> Answer:
@@ -116,7 +117,9 @@ class Gce:
         return {**known, "status": "RUNNING", "zone": place}
 
     def _operation(self, asked: Asked, name: str) -> Answer:
-        return (200, self.operations[name]) if name in self.operations else _missing(asked)
+        if name not in self.operations:
+            return _missing(asked)
+        return 200, {**self.operations[name], **({"status": "RUNNING"} if self.takes_its_time else {})}
 
     def _disks(self, asked: Asked, name: str) -> Answer:
         if not name:

@@ -37,6 +37,7 @@ class Coded(LibcloudError):
         (Coded("wrong"), CloudFault),
         (KeyError("state"), CloudFault),
         (GoogleBaseError({"message": "no"}, 403, "forbidden"), CloudRefused),
+        (GoogleBaseError({"message": "Rate Limit Exceeded"}, 403, "rateLimitExceeded"), CloudBusy),
         (TimeoutError("timed out"), CloudUnreachable),
         (ConnectionRefusedError(111, "Connection refused"), CloudUnreachable),
         (NoConnection("no route"), CloudUnreachable),
@@ -51,3 +52,19 @@ def test_an_error_says_which_cloud_did_what(raised: Exception, kind: type[CloudF
         raise raised
     assert type(caught.value) is kind
     assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MalformedResponseError("Failed to parse JSON", "<html>" * 1000, driver=object()), "Failed to parse JSON"),
+        (GoogleBaseError({"reason": "forbidden", "message": "Not yours."}, 403, "forbidden"), "Not yours"),
+        (LibcloudError("Job did not complete", driver=object()), "Job did not complete"),
+        (BaseHTTPError(503, "<html>\n  later " + "x" * 9000), "<html> later " + "x" * 487),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_people_are_told_the_providers_words_and_no_whole_page(raised: Exception, said: str) -> None:
+    with pytest.raises(CloudFault) as caught, faults("Harwell", "building m1"):
+        raise raised
+    assert caught.value.message == f"Harwell said no while building m1: {said}."
