@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from broker.clouds.adapter import Cloud, CloudNode, Room, open_cloud
-from broker.errors import BrokerError, CloudFault
+from broker.errors import BrokerError, CloudBusy, CloudFault, CloudUnreachable
 from broker.runtime import Runtime
 
 log = structlog.get_logger()
@@ -29,12 +30,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a cloud answered: its nodes of ours, or the fault; its room where it was asked for and known."""
+    """What a cloud answered, and how long it took: its nodes of ours, or the fault; its room where it was asked for
+    and known."""
 
     cloud: str
     nodes: list[CloudNode] | None = None
     room: Room | None = None
     fault: CloudFault | None = None
+    seconds: float = 0.0
 
 
 class Watch:
@@ -71,13 +74,13 @@ class Watch:
     def _of(self, watcher: _Watcher, seen: Seen) -> Iterator[Seen]:
         """The answer, unless it was given up long ago."""
         if self._threads.get(seen.cloud) is watcher:
-            watcher.took, watcher.began = time.monotonic() - (watcher.began or 0.0), None
+            watcher.took, watcher.began = seen.seconds, None
             yield seen
 
     def _given_up(self) -> Iterator[Seen]:
         for name, watcher in list(self._threads.items()):
             if watcher.began is not None and time.monotonic() - watcher.began > LONGEST:
-                del self._threads[name]  # the thread ends when its answer comes at last, or with us
+                self._threads.pop(name).end()
                 yield Seen(name, fault=CloudFault(f"{name} did not finish its list of machines in {LONGEST:.0f} s."))
 
 
@@ -87,7 +90,7 @@ class _Watcher(threading.Thread):
     def __init__(self, runtime: Runtime, name: str, answers: queue.SimpleQueue[tuple[_Watcher, Seen]]) -> None:
         super().__init__(name=f"cloud-{name}", daemon=True)
         self._runtime, self._cloud, self._answers = runtime, name, answers
-        self._questions: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self.began: float | None = None
         self.took = 0.0
         self.start()
@@ -96,15 +99,23 @@ class _Watcher(threading.Thread):
         self.began = time.monotonic()
         self._questions.put(question)
 
+    def end(self) -> None:
+        """Ask nothing more: the thread ends when it has its last answer, or with us."""
+        self._questions.put(None)
+
     def run(self) -> None:
-        while True:
-            self._answers.put((self, self._look(self._questions.get())))
+        while (question := self._questions.get()) is not None:
+            began = time.monotonic()
+            seen = self._look(question)
+            self._answers.put((self, replace(seen, seconds=time.monotonic() - began)))
 
     def _look(self, question: Question) -> Seen:
         settings = self._runtime.settings
         try:
             cloud = open_cloud(settings.clouds[self._cloud])
-            nodes = [_vouched(cloud, node, question) for node in cloud.list_ours(settings.deployment)]
+            nodes = cloud.list_ours(settings.deployment)
+            keys = _host_keys(cloud, nodes, question.arriving)
+            nodes = [replace(node, host_key=keys[node.id]) if node.id in keys else node for node in nodes]
             return Seen(self._cloud, nodes, _room(cloud) if question.room else None)
         except CloudFault as error:
             return Seen(self._cloud, fault=error)
@@ -115,15 +126,21 @@ class _Watcher(threading.Thread):
             return Seen(self._cloud, fault=CloudFault(f"{type(error).__name__}: {error}"))
 
 
-def _vouched(cloud: Cloud, node: CloudNode, question: Question) -> CloudNode:
-    """The node with its host key, where its cloud keeps that elsewhere than in the list; without it next time again."""
-    if node.state != "running" or node.host_key is not None or node.id not in question.arriving:
-        return node
-    try:
-        return replace(node, host_key=cloud.vouch(node))
-    except CloudFault as error:
-        log.warning("cloud.vouch.failed", node=node.id, error=error.message)
-        return node
+def _host_keys(cloud: Cloud, nodes: list[CloudNode], arriving: frozenset[str]) -> dict[str, str | None]:
+    """Of arriving nodes that run, where their cloud keeps them elsewhere than in the list.
+
+    One that is not known yet is asked for next time again; so are the rest once the cloud is busy or silent.
+    """
+    asked = [node for node in nodes if node.state == "running" and node.host_key is None and node.id in arriving]
+    keys: dict[str, str | None] = {}
+    for node in random.sample(asked, len(asked)):  # one whose console hangs is not always the first
+        try:
+            keys[node.id] = cloud.vouch(node)
+        except CloudFault as error:
+            log.warning("cloud.vouch.failed", node=node.id, error=error.message)
+            if isinstance(error, CloudBusy | CloudUnreachable):
+                break
+    return keys
 
 
 def _room(cloud: Cloud) -> Room | None:
