@@ -12,6 +12,7 @@ from agents.protocol import Message
 from broker import events
 from broker.configuration import ssh
 from broker.configuration.ssh import SshTarget
+from broker.database import now
 from broker.errors import MachineUnreachable, WrongState
 from broker.pools import breaker
 from broker.pools.models import Machine, Pool
@@ -61,6 +62,13 @@ def settle(db: Session, settings: Settings, pool_name: str, failure: str | None)
     elif failure is None and was >= settings.times.degraded_after:
         events.record(db, "pool:recovered", pool_name)
     events.changed(db, "pool", pool_name)
+
+
+def hold_up(db: Session, settings: Settings, pool_name: str, failure: str) -> None:
+    """Count a machine of the pool that its cloud did not build, and is asked for again; all of one pause are one."""
+    retry_at = row(db, pool_name).retry_at
+    if retry_at is None or retry_at <= now():
+        settle(db, settings, pool_name, failure)
 
 
 def row(db: Session, name: str) -> Pool:

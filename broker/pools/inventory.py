@@ -97,27 +97,26 @@ class Inventory:
 
     def _take_step(self, finding: Finding) -> None:
         step = _STEPS[finding.step]
-        change(self._runtime, finding.machine_id, lambda db, machine: step(self, db, machine, finding.node))
+        change(self._runtime, finding.machine_id, lambda db, machine: step(self, db, machine, finding))
 
-    def adopt(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
+    def adopt(self, db: Session, machine: Machine, finding: Finding) -> None:
         """Write down the node whose creation was never confirmed."""
+        node = finding.node
         assert node is not None  # noqa: S101 - an adopted node is there
         if machine.state == M.REQUESTED:
             move(db, machine, M.BUILDING, reason="found in the cloud", node_id=node.id)
         else:
             machine.node_id = node.id
 
-    def arrived(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
+    def arrived(self, db: Session, machine: Machine, finding: Finding) -> None:
         """The machine runs: note where it is."""
+        node = finding.node
         assert node is not None  # noqa: S101 - a running node is there
         move(db, machine, M.PROVISIONED, reason="runs", address=node.address, host_key=node.host_key)
 
-    def failed(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
+    def failed(self, db: Session, machine: Machine, finding: Finding) -> None:
         """The cloud broke the machine, lost it, or was too slow."""
-        times = self._runtime.settings.times
-        late = f"not running {times.build_timeout:.0f} s after it was asked for"
-        lost = "the cloud no longer has this machine" if node is None and machine.state != M.REQUESTED else None
-        why = lost or (node.error if node and node.error else late)
+        why = reconcile.why(finding, self._runtime.settings.times.build_timeout)
         if machine.state == M.VACANT and self._may_be_taken(machine.pool):
             move(db, machine, M.DELETING, reason=f"its cloud took it back: {why}")
             return
@@ -129,7 +128,7 @@ class Inventory:
         known = self._runtime.settings.pools.get(pool)
         return known is not None and known.preemptible
 
-    def gone(self, db: Session, machine: Machine, node: CloudNode | None) -> None:
+    def gone(self, db: Session, machine: Machine, finding: Finding) -> None:
         """Deleted, as it should be."""
         move(db, machine, M.DELETED, reason="gone from the cloud")
 
@@ -143,7 +142,7 @@ class Inventory:
             )
 
 
-_STEPS: dict[Step, Callable[[Inventory, Session, Machine, CloudNode | None], None]] = {
+_STEPS: dict[Step, Callable[[Inventory, Session, Machine, Finding], None]] = {
     Step.ADOPT: Inventory.adopt,
     Step.ARRIVED: Inventory.arrived,
     Step.BROKE: Inventory.failed,

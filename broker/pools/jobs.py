@@ -17,7 +17,7 @@ from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
 from broker.pools import images, standing
-from broker.pools.access import settle
+from broker.pools.access import hold_up, settle
 from broker.pools.configure import configure
 from broker.pools.models import BuildTime, Machine, MachineState, move
 from broker.pools.probe import probe
@@ -63,6 +63,8 @@ def _ask_later(runtime: Runtime, machine: Machine, error: CloudFault | None = No
         if row.attempt != machine.attempt:
             return
         standing.postpone(db, runtime.settings.times, row, error)
+        if error is not None and row.state == M.REQUESTED:
+            hold_up(db, runtime.settings, row.pool, error.message)
     if error is not None:
         log.warning("machine.work.postponed", machine=machine.id, tries=row.tries, error=error.message)
         standing.note_fault(runtime, machine.cloud, error)

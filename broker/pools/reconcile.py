@@ -100,6 +100,20 @@ def _without_node(row: Row, missing: int, build_timeout: float) -> Step | None:
     return Step.LOST if missing >= SEEN_MISSING else None
 
 
+def why(finding: Finding, build_timeout: float) -> str:
+    """What an administrator is told of a machine that broke, was lost or is late."""
+    node, late = finding.node, f"{build_timeout:.0f} s after it was asked for"
+    if finding.step is Step.LOST:
+        return "the cloud no longer has this machine"
+    if finding.step is Step.BROKE:
+        return (node.error if node else None) or "its cloud says that it failed"
+    if node is None or node.state != "running":
+        return f"not running {late}"
+    if not node.address:
+        return f"it runs, and has no address {late}"
+    return f"it runs, and its host key is not known {late}: does its image run cloud-init?"
+
+
 def orphans(
     nodes: Sequence[CloudNode], live: Mapping[int, str | None], memory: Memory, *, moment: float, grace: float
 ) -> list[CloudNode]:

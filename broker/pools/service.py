@@ -105,6 +105,7 @@ def _set_cloud_mode(runtime: Runtime, person: Person, name: str, mode: PoolMode,
         row = standing.row(db, name)
         if mode is PoolMode.SERVING:
             row.retry_at = None
+            standing.go_on(db, runtime.settings, name)
         before, row.mode = row.mode, mode
         events.record(db, action, name, actor=person.name, before=before)
 

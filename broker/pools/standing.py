@@ -99,18 +99,22 @@ def note_fault(runtime: Runtime, name: str, error: CloudFault) -> None:
 
 
 def note_success(runtime: Runtime, name: str) -> None:
-    """The cloud answered: what was held against it is forgotten, and what waited for it goes on at once."""
+    """The cloud listed its machines: what was held against it is forgotten.
+
+    Where it was away, what waited for it goes on at once. Else each machine keeps its own pauses: a cloud may list, and
+    yet build or remove nothing.
+    """
     with runtime.database.transaction() as db:
         cloud = row(db, name)
         if cloud.faults >= runtime.settings.times.away_after:
             events.record(db, "cloud:back", name, faults=cloud.faults)
+            go_on(db, runtime.settings, name)
         cloud.faults, cloud.fault, cloud.fault_at, cloud.retry_at = 0, None, None, None
-        _go_on(db, runtime.settings, name)
         events.changed(db, "cloud", name)
 
 
-def _go_on(db: Session, settings: Settings, name: str) -> None:
-    """The time while the cloud was away counts for none of its machines and pools."""
+def go_on(db: Session, settings: Settings, name: str) -> None:
+    """End the pauses of the cloud's machines and pools, and count none of the time while they waited."""
     waiting = Machine.state.in_((M.REQUESTED, M.BUILDING, M.DELETING))
     db.execute(update(Machine).where(Machine.cloud == name, waiting).values(changed_at=now(), due_at=None, tries=0))
     mine = [pool.name for pool in settings.pools.values() if pool.cloud == name]

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from broker.clouds.adapter import open_cloud
 from broker.identity.models import Role
 from broker.identity.service import Person
 from broker.pools import service
-from broker.pools.models import MachineState
+from broker.pools.models import LIVE, Machine, MachineState
 from tests.conformance.clouds.conftest import Credential
 from tests.conformance.clouds.fleet import Fleet, fleet
 from tests.conformance.clouds.subjects import Subject
@@ -92,6 +93,25 @@ def test_a_build_whose_answer_was_wrong_makes_one_machine(new_fleet: NewFleet, f
     ships.until(ships.is_full, "the pools to be full")
     assert len(ships.shaky.requests(*ships.wire.create)) == 1
     assert len(ships.nodes()) == 2
+    ships.must_be_sound()
+
+
+@on_openstack
+def test_a_cloud_that_lists_and_builds_nothing_is_asked_less_and_less_and_another_takes_over(
+    new_fleet: NewFleet,
+) -> None:
+    """Its list, which is whole all the time, makes nothing of that undone."""
+    ships = new_fleet(retry_longest=60)
+    ships.shaky.when(*ships.wire.create, say(500))
+    ships.until(lambda: ships.machines("steady") == {M.VACANT: 2}, "the steady cloud to keep one more")
+    with ships.runtime.database.reading() as db:
+        [tries] = db.scalars(select(Machine.tries).where(Machine.pool == "shaky", Machine.state.in_(LIVE)))
+    assert tries == len(ships.shaky.requests(*ships.wire.create)) >= 3
+    card = ships.pools()["shaky"]
+    assert card.degraded
+    assert "Shaky said no while building" in (card.failure or "")
+    ships.heal()
+    ships.until(ships.is_full, "the pools to be as before")
     ships.must_be_sound()
 
 
@@ -199,7 +219,7 @@ def test_a_node_that_stays_half_built_is_replaced(new_fleet: NewFleet) -> None:
     bare = re.compile(rb"<privateIpAddress>[^<]*</privateIpAddress>|<ipAddress>[^<]*</ipAddress>")
     ships.shaky.when(*ships.wire.list, change(lambda body: bare.sub(b"", body)))
     ships.until(lambda: ships.pools()["shaky"].failures == 1, "the pool to notice")
-    assert "not running 5 s after it was asked for" in (ships.pools()["shaky"].failure or "")
+    assert "it runs, and has no address 5 s after it was asked for" in (ships.pools()["shaky"].failure or "")
     ships.heal()
     ships.until(ships.is_full, "another one to be built")
     ships.must_be_sound()

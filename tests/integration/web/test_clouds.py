@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import expect
 
 from broker import settings_file
+from broker.database import now
 from broker.errors import CloudBusy, CloudUnreachable
 from broker.pools import standing
+from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
 from broker.settings import path
 from broker.settings_file import SettingsFile
@@ -44,6 +48,22 @@ def test_a_cloud_that_is_away_is_said_to_be_so_and_asked_again_where_an_administ
         ("system", "ral", {"fault": "Harwell did not answer: Connection refused.", "faults": 3})
     ]
     assert admin.post(f"{RAL}/resume", headers=HEADER).json["breaker"] == "half-open"
+
+
+def test_who_asks_a_cloud_now_ends_the_pauses_of_its_machines_too(
+    admin: FlaskClient, runtime: Runtime, new_machines: NewMachines
+) -> None:
+    """They may be long where a cloud lists its machines and builds none."""
+    [id_] = new_machines("light-ral", state=MachineState.REQUESTED)
+    with runtime.database.transaction() as db:
+        machine = db.get_one(Machine, id_)
+        machine.tries, machine.due_at = 9, now() + timedelta(seconds=600)
+    standing.note_success(runtime, "ral")
+    with runtime.database.reading() as db:
+        assert db.get_one(Machine, id_).tries == 9, "a list says nothing of builds"
+    admin.post(f"{RAL}/resume", headers=HEADER)
+    with runtime.database.reading() as db:
+        assert db.get_one(Machine, id_).due_at is None
 
 
 def test_what_fails_at_the_same_time_is_one_fault(runtime: Runtime) -> None:

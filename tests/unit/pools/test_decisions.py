@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from broker.clouds.adapter import CloudNode
 from broker.pools import reconcile, sizing
 from broker.pools.allocation import Choice, Offer, Refusal, Wish, choose, ranked, unmet_rule
 from broker.pools.models import MOVES, MachineState
-from broker.pools.reconcile import Memory, Row, Step
+from broker.pools.reconcile import Finding, Memory, Row, Step
 from broker.pools.sizing import Counts
 
 M = MachineState
@@ -117,6 +118,27 @@ def test_a_machine_that_one_list_misses_is_not_lost() -> None:
     assert reconcile.compare(rows, [], memory, build_timeout=60) == []
     assert reconcile.compare(rows, [], memory, build_timeout=60) == []
     assert [f.step for f in reconcile.compare(rows, [], memory, build_timeout=60)] == [Step.LOST]
+
+
+@pytest.mark.parametrize(
+    ("step", "seen", "said"),
+    [
+        (Step.LATE, None, "not running 60 s after it was asked for"),
+        (Step.LATE, node(1, "building"), "not running 60 s after it was asked for"),
+        (Step.LATE, replace(node(1), address=None), "it runs, and has no address 60 s after it was asked for"),
+        (
+            *(Step.LATE, replace(node(1), host_key=None)),
+            "it runs, and its host key is not known 60 s after it was asked for: does its image run cloud-init?",
+        ),
+        (Step.LOST, None, "the cloud no longer has this machine"),
+        (Step.LOST, node(1, "gone"), "the cloud no longer has this machine"),
+        (Step.BROKE, replace(node(1, "failed"), error="No valid host was found."), "No valid host was found."),
+        (Step.BROKE, node(1, "failed"), "its cloud says that it failed"),
+    ],
+)
+def test_why_a_machine_failed_is_said_as_it_was(step: Step, seen: CloudNode | None, said: str) -> None:
+    """A cloud may go on listing a machine for a while that it has no longer."""
+    assert reconcile.why(Finding(1, step, seen), build_timeout=60) == said
 
 
 def test_an_orphan_is_removed_only_after_its_grace_and_never_a_live_one() -> None:
