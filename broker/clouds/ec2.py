@@ -21,7 +21,7 @@ from broker.clouds.adapter import REQUEST, BuildSpec, CloudImage, CloudNode, Clo
 from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
 from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
-from broker.errors import CloudFault, CloudRefused
+from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
 GPUS = {
@@ -113,18 +113,18 @@ class Ec2Cloud(LibcloudCloud):
             answer = self.driver.ex_get_console_output(self.named(node.id))
         return host_key(answer["output"] or "")
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
         """An AMI of the node, which is rebooted for it, so that its disk is whole."""
         image: NodeImage = self.driver.create_image(node, name, reboot=True)
-        self.driver.ex_create_tags(image, dict(tags))
-        self.wait_for_image(name, lambda: self._is_available(image.id))
+        with self.or_no_image(image.id):
+            self.driver.ex_create_tags(image, dict(tags))
         return NodeImage(image.id, name, self.driver)
 
-    def _is_available(self, image_id: str) -> bool:
+    def is_saved(self, image_id: str) -> bool:
         """Whether EC2 shows the image, and has it whole."""
         found = self.driver.list_images(ex_owner="self", ex_filters={"image-id": image_id})
         if found and found[0].extra["state"] in ("failed", "error", "invalid"):
-            raise CloudFault(f"{self.settings.title} could not make {image_id}.", hint="Its own console says why.")
+            raise CloudRefused(f"{self.settings.title} could not make {image_id}.", hint="Its own console says why.")
         return bool(found) and found[0].extra["state"] == "available"
 
     def delete_image(self, image_id: str) -> None:
@@ -151,7 +151,8 @@ class Ec2Cloud(LibcloudCloud):
         """The account's own images, and the one of the settings; of everybody's there are a hundred thousand."""
         with self.asking("listing images"):
             own = self.driver.list_images(ex_owner="self")
-            wanted = self.driver.list_images(ex_filters={"image-id": self.settings.image})
+            by_id = self.settings.image.startswith("ami-")
+            wanted = self.driver.list_images(ex_filters={"image-id": self.settings.image}) if by_id else []
         return [CloudImage(image.id, image.name) for image in (*own, *wanted)]
 
 

@@ -6,10 +6,11 @@ import functools
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
+import structlog
 from libcloud.compute.base import Node, NodeImage
 from libcloud.compute.types import NodeState
 
@@ -27,6 +28,8 @@ from broker.clouds.adapter import (
 from broker.clouds.faults import faults, status_of
 from broker.errors import CloudFault, CloudRefused
 from broker.settings import CloudSettings
+
+log = structlog.get_logger()
 
 PHASES: dict[Any, NodePhase] = {
     NodeState.PENDING: "building",
@@ -150,23 +153,47 @@ class LibcloudCloud(ABC):
     def save_image(self, node_id: str, name: str, tags: Mapping[str, str]) -> CloudImage:
         """Make an image of the node's disk, and wait until it can be used."""
         with self.asking(f"saving {name}"):
-            image = self.keep_image(self.named(node_id), name, tags)
+            image = self.begin_image(self.named(node_id), name, tags)
+        with self.or_no_image(image.id):
+            self._finish(image.id, name)
         return CloudImage(image.id, image.name)
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
-        """Make the image; back when it can be used."""
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """Ask for the image."""
         raise CloudRefused(f"{self.settings.title} saves no images.", hint="Bake its image by the cloud's own tools.")
 
-    def wait_for_image(self, name: str, ready: Callable[[], bool]) -> None:
-        """Until the image is ready; CloudFault where that takes too long."""
+    def is_saved(self, image_id: str) -> bool:
+        """Whether the image can be used; CloudRefused where it never will be."""
+        return True
+
+    def _finish(self, image_id: str, name: str) -> None:
+        """Until the image is saved, though the cloud may not always answer; CloudFault after SAVED_WITHIN."""
         deadline = time.monotonic() + SAVED_WITHIN
-        while not ready():
+        while True:
+            trouble = ""
+            try:
+                with self.asking(f"saving {name}"):
+                    if self.is_saved(image_id):
+                        return
+            except CloudFault as error:
+                if not error.transient:
+                    raise
+                trouble = f" {error.message}"
             if time.monotonic() > deadline:
-                raise CloudFault(
-                    f"{self.settings.title} did not finish image {name} within {SAVED_WITHIN:.0f} s.",
-                    hint="Look at it, and remove it, by the cloud's own tools.",
-                )
+                raise CloudFault(f"{self.settings.title} did not finish {name} within {SAVED_WITHIN:.0f} s.{trouble}")
             time.sleep(LOOK_EVERY)
+
+    @contextmanager
+    def or_no_image(self, image_id: str) -> Iterator[None]:
+        """Where the block fails the image goes, too: nobody knows of it, and another one wants its name."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.delete_image(image_id)
+            except CloudFault as error:
+                log.warning("cloud.image.left", image=image_id, error=error.message)
+            raise
 
     def delete_image(self, image_id: str) -> None:
         """Remove the image."""

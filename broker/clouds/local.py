@@ -227,8 +227,8 @@ class LocalCloud(LibcloudCloud):
         node: Node = self.driver.ex_get_node(node_id)
         return node
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
-        """The daemon copies what the node wrote."""
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+        """The daemon copies what the node wrote, and answers when that is done."""
         image: NodeImage = self.driver.create_image(node, name, ex_tags=dict(tags))
         return image
 

@@ -18,11 +18,14 @@ class LoneMachine:
     def __init__(self, cloud: Cloud, deployment: str, purpose: str) -> None:
         self.cloud, self.deployment = cloud, f"{deployment}-{purpose}-{secrets.token_hex(3)}"
         self.name = f"{self.deployment}-1"
+        self._is_there = False
 
     def begin(self, size: str, image: str, ssh_ca: str) -> CloudNode:
         """Ask the cloud for the machine."""
         tags = {DEPLOYMENT: self.deployment}
-        return self.cloud.build(BuildSpec(self.name, size, image, tags, ssh_ca, self.name))
+        node = self.cloud.build(BuildSpec(self.name, size, image, tags, ssh_ca, self.name))
+        self._is_there = True
+        return node
 
     def find(self) -> CloudNode | None:
         """The machine as the cloud lists it."""
@@ -44,16 +47,23 @@ class LoneMachine:
         )
 
     def remove(self) -> str:
-        """Remove the machine, and wait until it is gone."""
+        """Remove the machine, and wait until it is gone; a cloud that gave it is asked until it answers."""
         deadline = time.monotonic() + GOES_WITHIN
-        while left := [node for node in self.cloud.list_ours(self.deployment) if node.state != "gone"]:
+        while trouble := self._trouble():
             if time.monotonic() > deadline:
-                raise CloudFault(
-                    f"{left[0].name} ({left[0].id}) is still {left[0].state}.",
-                    hint="Remove it by the cloud's own tools.",
-                )
+                raise CloudFault(trouble, hint=f"Remove {self.name} by the cloud's own tools.")
+            time.sleep(EVERY)
+        return "nothing is left"
+
+    def _trouble(self) -> str:
+        """Ask for the removal of what is there; why something may still be there, or nothing."""
+        try:
+            left = [node for node in self.cloud.list_ours(self.deployment) if node.state != "gone"]
             for node in left:
                 if node.state != "deleting":
                     self.cloud.destroy(node.id)
-            time.sleep(EVERY)
-        return "nothing is left"
+        except CloudFault as error:
+            if not (self._is_there and error.transient):
+                raise
+            return error.message
+        return f"{left[0].name} ({left[0].id}) is still {left[0].state}." if left else ""

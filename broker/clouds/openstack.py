@@ -21,6 +21,7 @@ from broker.clouds.floating import FloatingAddresses
 from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
 from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
+from broker.errors import CloudRefused
 from broker.settings import CloudSettings
 
 CONSOLE_LINES = 400
@@ -175,11 +176,17 @@ class OpenStackCloud(LibcloudCloud):
             answer = self.driver.ex_get_console_output(self.named(node.id), length=CONSOLE_LINES)
         return host_key(answer.get("output") or "")
 
-    def keep_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
+    def begin_image(self, node: Node, name: str, tags: Mapping[str, str]) -> NodeImage:
         """Nova's createImage, which uploads to Glance some time later, and removes what it could not finish."""
         image: NodeImage = self.driver.create_image(node, name, metadata=dict(tags))
-        self.wait_for_image(name, lambda: str(self.driver.get_image(image.id).extra["status"]).lower() == "active")
         return image
+
+    def is_saved(self, image_id: str) -> bool:
+        """Whether Glance has the image whole."""
+        status = str(self.driver.get_image(image_id).extra["status"]).lower()
+        if status not in ("active", "queued", "saving", "importing", "uploading"):
+            raise CloudRefused(f"{self.settings.title} calls image {image_id} {status}.", hint="Nova's log says why.")
+        return status == "active"
 
     def size_of(self, size: Any) -> CloudSize:
         """The flavour; its GPUs, in its extra specs, are those of the PCI alias, or virtual ones."""
