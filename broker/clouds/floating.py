@@ -20,11 +20,11 @@ class FloatingAddresses:
     def by_node(self) -> dict[str, str]:
         """Node's id -> its address; ours that no machine has are given back."""
         found = {}
-        for each in self._ask("GET", params={"floating_network_id": self._network})["floatingips"]:
+        for each in self._all():
             if each["port_id"]:
                 found[each["port_details"]["device_id"]] = each["floating_ip_address"]
             elif each["description"] == self._whose:
-                self._ask("DELETE", f"/{each['id']}")
+                self._give_back(each["id"])
         return found
 
     def give(self, node_id: str) -> str | None:
@@ -43,9 +43,20 @@ class FloatingAddresses:
 
     def take_back(self, node_id: str) -> None:
         """Give up the address of a node that is to go."""
-        for each in self._ask("GET", params={"floating_network_id": self._network})["floatingips"]:
+        for each in self._all():
             if each["port_id"] and each["port_details"]["device_id"] == node_id and each["description"] == self._whose:
-                self._ask("DELETE", f"/{each['id']}")
+                self._give_back(each["id"])
+
+    def _all(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask("GET", params={"floating_network_id": self._network})["floatingips"]
+        return found
+
+    def _give_back(self, id_: str) -> None:
+        try:
+            self._ask("DELETE", f"/{id_}")
+        except Exception as error:
+            if status_of(error) != 404:  # the list and the workers look at the same time, and one was quicker
+                raise
 
     def _ask(self, method: str, path: str = "", **more: Any) -> Any:
         return self._driver.network_connection.request(f"/v2.0/floatingips{path}", method=method, **more).object

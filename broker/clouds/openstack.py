@@ -40,6 +40,7 @@ class OpenStackOptions(Options):
     password: str = ""
     project: str = ""
     domain: str = "Default"
+    project_domain_id: str = "default"
     network: str
     floating_network: str = ""
     security_groups: str = ""
@@ -225,6 +226,7 @@ def _driver(options: OpenStackOptions, timeout: float) -> Any:
         ex_force_auth_version="3.x_appcred" if by_credential else "3.x_password",
         ex_tenant_name=options.project or None,
         ex_domain_name=options.domain,
+        ex_tenant_domain_id=options.project_domain_id,
         ex_force_service_region=options.region or None,
         timeout=timeout,
     )

@@ -14,6 +14,7 @@ from broker.clouds.openstack import OpenStackCloud
 from broker.errors import CloudFull, CloudRefused
 from tests.conformance.clouds.conftest import Credential
 from tests.conformance.clouds.subjects import Subject
+from tests.peers.openstack.seed import sign_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["openstack"], indirect=True)
@@ -28,6 +29,27 @@ def test_an_application_credential_signs_in_without_anybodys_password(
     assert [each.id for each in opened.list_ours("by-credential")] == [node.id]
     opened.destroy(node.id)
     until(lambda: opened.find(node.id) is None, "the node to go", 60)
+
+
+def test_a_user_and_a_project_of_a_domain_of_their_own_sign_in(subject: Subject) -> None:
+    options = dict(subject.settings.options)
+    keystone = options["auth_url"]
+    with httpx2.Client(timeout=60) as client:
+        sign_in(client, keystone)
+
+        def made(kind: str, **wish: str) -> str:
+            answer = client.post(f"{keystone}/v3/{kind}s", json={kind: wish}).raise_for_status().json()
+            return str(answer[kind]["id"])
+
+        domain = made("domain", name="science")
+        project = made("project", name="laser", domain_id=domain)
+        user = made("user", name="ada", domain_id=domain, password="engine")
+        [role] = client.get(f"{keystone}/v3/roles", params={"name": "member"}).raise_for_status().json()["roles"]
+        client.put(f"{keystone}/v3/projects/{project}/users/{user}/roles/{role['id']}").raise_for_status()
+    theirs = {"username": "ada", "password": "engine", "project": "laser", "domain": "science"}
+    options |= {**theirs, "project_domain_id": domain}
+    opened = open_cloud(subject.settings.model_copy(update={"name": "science", "options": options}))
+    assert opened.list_ours("conformance") == []
 
 
 @pytest.fixture
