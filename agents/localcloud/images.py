@@ -41,8 +41,8 @@ class Images:
             shutil.rmtree(half)
 
     def all(self) -> dict[str, dict[str, Any]]:
-        """All of them, by id."""
-        found = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*/image.json"))]
+        """All that are whole, by id: not drafts, and not those that are being removed, whose names begin with a dot."""
+        found = [json.loads(path.read_text()) for path in sorted(self.folder.glob("i-*/image.json"))]
         return {image["id"]: image for image in found}
 
     def path(self, id_: str) -> Path:
