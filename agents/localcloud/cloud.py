@@ -173,7 +173,8 @@ class Cloud:
 
     def images(self) -> list[dict[str, Any]]:
         """The configured images, and those that were saved."""
-        return [*listed(self.config.images), *self._images.all().values()]
+        with self._lock:
+            return [*listed(self.config.images), *self._images.all().values()]
 
     def save_image(self, wish: dict[str, Any]) -> dict[str, Any]:
         """Keep what the node wrote over its base image; it stands still for some tenths of a second."""

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -206,14 +206,19 @@ def kill(pid: int, born: int) -> None:
 
 @contextmanager
 def standing_still(init: int) -> Iterator[None]:
-    """Stop every process of the machine while the block runs."""
-    space = os.readlink(f"/proc/{init}/ns/pid")
-    stopped = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _space(pid) == space]
+    """Stop every process of the machine while the block runs, those too that others begin while they are stopped."""
+    space, stopped = os.readlink(f"/proc/{init}/ns/pid"), set[int]()
     try:
-        _signal(stopped, signal.SIGSTOP)
+        while fresh := set(_processes(space)) - stopped:
+            stopped |= fresh
+            _signal(fresh, signal.SIGSTOP)
         yield
     finally:
         _signal(stopped, signal.SIGCONT)
+
+
+def _processes(space: str) -> list[int]:
+    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _space(pid) == space]
 
 
 def _space(pid: int) -> str | None:
@@ -222,7 +227,7 @@ def _space(pid: int) -> str | None:
     return None
 
 
-def _signal(pids: list[int], number: signal.Signals) -> None:
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -9,7 +9,9 @@ import pytest
 from agents.localcloud import images
 from agents.localcloud.config import CloudError
 from agents.localcloud.images import Images
+from agents.localcloud.machine import standing_still
 from tests.integration.localcloud.daemon import Daemon, Machine
+from tests.waiting import until
 
 pytestmark = pytest.mark.machines
 Save = Callable[[Machine], str]
@@ -81,6 +83,19 @@ def test_the_machine_goes_on_after_it_stood_still(other: Machine, save: Save) ->
     other.says("sleep 600 > /dev/null 2>&1 < /dev/null & echo $! > /root/pid")
     save(other)
     assert other.says("ps -o stat= -p $(cat /root/pid)").startswith("S")
+
+
+def test_no_process_runs_while_the_machine_stands_still(other: Machine) -> None:
+    """Not one of those either that others were just beginning."""
+    other.says("(while :; do (cat /etc/hostname > /root/copy); done) > /dev/null 2>&1 < /dev/null &")
+    for _ in range(20):
+        with standing_still(other.init):
+            until(lambda: states_of(other) <= {"T", "Z"}, "all processes to stand", every=0.002)
+
+
+def states_of(machine: Machine) -> set[str]:
+    """The states of its processes, as the kernel abbreviates them."""
+    return {(process / "stat").read_text().rpartition(")")[2].split()[0] for process in machine.processes()}
 
 
 def test_a_disk_that_cannot_hold_the_image_is_left_as_it_is(
