@@ -13,6 +13,7 @@ import base64
 import functools
 import importlib
 import io
+import ipaddress
 import json
 import threading
 import uuid
@@ -133,8 +134,13 @@ class LibvirtCloud(LibcloudCloud):
         stream.finish()
 
     def tagged(self, key: str, value: str) -> list[Node]:
-        """All domains that carry tags of ours."""
-        return [self._node(domain) for domain in self.host.listAllDomains(0) if _tags(domain)]
+        """All domains that carry tags of ours; one that is removed meanwhile is none."""
+        nodes = []
+        for domain in self.host.listAllDomains(0):
+            with _unless(_NO_DOMAIN):
+                if _tags(domain):
+                    nodes.append(self._node(domain))
+        return nodes
 
     def look_up(self, node_id: str) -> Node:
         """The node."""
@@ -228,6 +234,7 @@ def _addresses(domain: Any) -> list[str]:
                 raise
             continue
         known = [each["addr"] for name, one in found.items() if name != "lo" for each in one["addrs"] or []]
+        known = [address for address in known if not ipaddress.ip_address(address).is_link_local]  # nobody asked a DHCP
         if known:
             return known
     return []

@@ -61,6 +61,22 @@ def test_a_guests_agent_tells_the_host_key(subject: Subject, cloud: Cloud, runni
     assert key in CONSOLE
 
 
+def test_a_domain_that_goes_while_it_is_listed_does_not_spoil_the_list(
+    subject: Subject, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, there = cloud.build(subject.spec("f1")), cloud.build(subject.spec("f2"))
+    kind = type(open_cloud(subject.settings).host)  # type: ignore[attr-defined]
+    whole = kind.listAllDomains
+
+    def lists_one_that_goes(host: Any, flags: int) -> list[Any]:
+        found: list[Any] = whole(host, flags)
+        cloud.destroy(going.id)
+        return found
+
+    monkeypatch.setattr(kind, "listAllDomains", lists_one_that_goes)
+    assert [node.id for node in cloud.list_ours("conformance")] == [there.id]
+
+
 def test_a_domain_that_stopped_has_failed(subject: Subject, cloud: Cloud, running: Running) -> None:
     node = running(cloud.build(subject.spec("e1")))
     opened = open_cloud(subject.settings)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.clouds.adapter import CloudSize, open_cloud
-from broker.clouds.libvirt import sizes_of
+from broker.clouds.libvirt import _addresses, sizes_of
 from broker.errors import BadSettings
 from broker.settings import CloudSettings
 
@@ -42,3 +42,28 @@ def test_sizes_are_read_from_one_line() -> None:
         CloudSize("small", "small", 2, 4, 20),
         CloudSize("large", "large", 8, 32.5, 80),
     ]
+
+
+class FakeDomain:
+    """Whose guest's agent has these addresses, by interface; its network's DHCP knows none."""
+
+    def __init__(self, **addresses: list[str]) -> None:
+        self.addresses = addresses
+
+    def interfaceAddresses(self, source: int, _: int) -> dict[str, Any]:
+        known = self.addresses if source == 1 else {}
+        return {name: {"addrs": [{"addr": address} for address in has]} for name, has in known.items()}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [
+        ({"lo": ["127.0.0.1"], "eth0": ["10.0.0.5"]}, ["10.0.0.5"]),
+        ({"eth0": ["fe80::5054:ff:fe12:3456", "10.0.0.5"]}, ["10.0.0.5"]),
+        ({"eth0": ["fe80::5054:ff:fe12:3456"]}, []),
+        ({"eth0": ["169.254.7.7"]}, []),
+    ],
+)
+def test_an_address_that_a_guest_gave_itself_is_none(addresses: dict[str, list[str]], found: list[str]) -> None:
+    """Nobody else reaches it there, and the right one comes in a moment."""
+    assert _addresses(FakeDomain(**addresses)) == found
