@@ -160,6 +160,9 @@ def taken_over(
                 serving=clouds[pool.cloud].in_service and is_sound(settings, wishes.get(pool.name)),
                 missing=max(0, keep - vacant),
                 room=limit - keep - kept.reserved(pool.name)[0] - mine.get(M.ACQUIRED, 0),
+                architecture=size.architecture,
+                gpu_model=size.gpu_model,
+                groups=pool.groups,
             )
         )
     return takeover.taken_over(shares)

@@ -77,8 +77,25 @@ def test_what_a_serving_pool_lacks_is_its_own_to_build() -> None:
     assert taken_over([share("a", missing=4), share("b", room=9)]) == {}
 
 
-def test_another_environment_does_not_stand_in() -> None:
-    assert taken_over([share("a", away=True, missing=4), share("b", room=9, environment="science")]) == {}
+@pytest.mark.parametrize(
+    ("lost", "other", "fits"),
+    [
+        ({}, {"environment": "science"}, False),
+        ({}, {"architecture": "aarch64"}, False),
+        ({"size": GPU, "gpu_model": "A100"}, {"size": GPU, "gpu_model": "T4"}, False),
+        ({"size": GPU, "gpu_model": "A100"}, {"size": GPU, "gpu_model": "A100"}, True),
+        ({}, {"size": GPU, "gpu_model": "T4"}, True),
+        ({}, {"groups": ("staff",)}, False),
+        ({"groups": ("staff", "few")}, {"groups": ("staff",)}, False),
+        ({"groups": ("staff",)}, {"groups": ("staff", "few")}, True),
+        ({"groups": ("staff",)}, {}, True),
+    ],
+)
+def test_only_a_pool_of_the_kind_that_the_same_people_may_use_stands_in(
+    lost: dict[str, object], other: dict[str, object], fits: bool
+) -> None:
+    taken = taken_over([share("a", away=True, missing=4, **lost), share("b", room=9, **other)])
+    assert taken == ({"b": 4} if fits else {})
 
 
 @pytest.mark.parametrize(
