@@ -15,8 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import pytest
-
 from tests.peers.wires import CONSOLE
 
 SYSTEMS = "/usr/lib/python3/dist-packages"  # where Debian's python3-libvirt is
@@ -32,8 +30,8 @@ def bindings() -> Any:
         sys.path.append(SYSTEMS)
     try:
         return importlib.import_module("libvirt")
-    except ImportError:
-        pytest.skip("libvirt's Python bindings are missing: python3-libvirt")
+    except ImportError as error:
+        raise AssertionError(f"libvirt's Python bindings are missing ({error}): run `make setup`") from None
     finally:
         sys.path.remove(SYSTEMS)
 

@@ -218,7 +218,7 @@ PROOFS = {
     ),
     "libvirt": Proof(
         *("libvirt", "server"),
-        "libvirt 9's own test driver, where python3-libvirt is installed; uploads and a guest's agent are fakes",
+        "libvirt 9's own test driver; uploads and a guest's agent are fakes",
         "QEMU and KVM: disks, user-data, agents and guests; a remote host",
     ),
 }

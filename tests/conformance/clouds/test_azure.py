@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
-from broker.errors import CloudFull
 from tests.conformance.clouds.subjects import Subject
-from tests.peers.wires import CONSOLE, arm
+from tests.peers.wires import arm
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["azure"], indirect=True)
@@ -25,19 +24,6 @@ def test_an_azure_machine_that_is_removed_leaves_no_interface_and_no_disk(
     cloud.destroy(node.id)
     until(lambda: cloud.find(node.id) is None, "the node to go")
     assert (subject.wire.interfaces, subject.wire.disks) == ({}, {})
-
-
-def test_azures_boot_diagnostics_tell_the_host_key(subject: Subject, cloud: Cloud, running: Running) -> None:
-    key = cloud.vouch(running(cloud.build(subject.spec("b1"))))
-    assert key
-    assert key in CONSOLE
-
-
-def test_an_azure_subscription_without_cores_is_full(subject: Subject, cloud: Cloud) -> None:
-    cloud.build(subject.spec("c1", size_id="Standard_D8s_v5"))
-    cloud.build(subject.spec("c2", size_id="Standard_D8s_v5"))
-    with pytest.raises(CloudFull, match="exceeding approved Total Regional Cores quota"):
-        cloud.build(subject.spec("c3", size_id="Standard_D8s_v5"))
 
 
 def test_what_was_asked_of_azure_is_what_the_settings_say(subject: Subject, cloud: Cloud) -> None:

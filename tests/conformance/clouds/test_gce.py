@@ -7,9 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
-from broker.errors import CloudFull
 from tests.conformance.clouds.subjects import Subject
-from tests.peers.wires import CONSOLE
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["gce"], indirect=True)
@@ -22,19 +20,6 @@ def test_a_google_machine_that_is_removed_leaves_no_disk(subject: Subject, cloud
     cloud.destroy(node.id)
     until(lambda: cloud.find(node.id) is None, "the node to go")
     assert subject.wire.disks == {}
-
-
-def test_googles_serial_port_tells_the_host_key(subject: Subject, cloud: Cloud, running: Running) -> None:
-    key = cloud.vouch(running(cloud.build(subject.spec("b1"))))
-    assert key
-    assert key in CONSOLE
-
-
-def test_a_google_region_without_cores_is_full(subject: Subject, cloud: Cloud) -> None:
-    cloud.build(subject.spec("c1", size_id="e2-standard-8"))
-    cloud.build(subject.spec("c2", size_id="e2-standard-8"))
-    with pytest.raises(CloudFull, match="Quota 'CPUS' exceeded"):
-        cloud.build(subject.spec("c3", size_id="e2-standard-8"))
 
 
 def test_a_google_machine_that_takes_longer_than_a_time_out_is_begun_nevertheless(

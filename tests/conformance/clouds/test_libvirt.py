@@ -11,7 +11,6 @@ from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.libvirt import LibvirtCloud
 from broker.errors import CloudUnreachable
 from tests.conformance.clouds.subjects import Subject
-from tests.peers.wires import CONSOLE
 
 pytestmark = pytest.mark.parametrize("subject", ["libvirt"], indirect=True)
 Running = Callable[[CloudNode], CloudNode]
@@ -53,12 +52,6 @@ def test_a_domain_gets_its_user_data_on_a_disk_by_the_name_of_cidata(subject: Su
     assert seed[0x8028:0x802E] == b"cidata"
     assert b"#cloud-config" in seed
     assert b"local-hostname" in seed
-
-
-def test_a_guests_agent_tells_the_host_key(subject: Subject, cloud: Cloud, running: Running) -> None:
-    key = cloud.vouch(running(cloud.build(subject.spec("d1"))))
-    assert key
-    assert key in CONSOLE
 
 
 def test_a_domain_that_goes_while_it_is_listed_does_not_spoil_the_list(

@@ -9,17 +9,11 @@ import pytest
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.errors import CloudFull, CloudUnreachable
 from tests.conformance.clouds.subjects import Subject
-from tests.peers.wires import CONSOLE, opennebula
+from tests.peers.wires import opennebula
 from tests.ports import free_port
 
 pytestmark = pytest.mark.parametrize("subject", ["opennebula"], indirect=True)
 Running = Callable[[CloudNode], CloudNode]
-
-
-def test_onegate_tells_the_host_key_of_an_opennebula_machine(subject: Subject, cloud: Cloud, running: Running) -> None:
-    key = cloud.vouch(running(cloud.build(subject.spec("a1"))))
-    assert key
-    assert key in CONSOLE
 
 
 def test_an_opennebula_machine_has_the_newest_image_of_the_name_and_the_network_of_the_settings(

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from broker.clouds.adapter import CLOUD, MACHINE, Cloud, CloudNode, open_cloud
-from broker.errors import CloudFault, CloudRefused
+from broker.errors import CloudFault, CloudFull, CloudRefused
 from tests.conformance.clouds.subjects import Subject
+from tests.peers.wires import CONSOLE
 from tests.waiting import until
 
 Running = Callable[[CloudNode], CloudNode]
@@ -113,3 +114,26 @@ def test_an_image_of_a_node_can_be_built_from_and_removed(subject: Subject, clou
     cloud.delete_image(image.id)
     cloud.delete_image(image.id)
     assert image.id not in {each.id for each in cloud.images()}
+
+
+# Boot diagnostics, the serial port, OneGate, the guest's agent. Nothing is behind the nodes of the others.
+@pytest.mark.parametrize("subject", ["azure", "gce", "opennebula", "libvirt"], indirect=True)
+def test_the_cloud_itself_tells_the_host_key_of_a_node(subject: Subject, cloud: Cloud, running: Running) -> None:
+    key = cloud.vouch(running(cloud.build(subject.spec("j1"))))
+    assert key
+    assert key in CONSOLE
+
+
+@pytest.mark.parametrize(
+    ("subject", "size", "said"),
+    [
+        ("azure", "Standard_D8s_v5", "exceeding approved Total Regional Cores quota"),
+        ("gce", "e2-standard-8", "Quota 'CPUS' exceeded"),
+    ],
+    indirect=["subject"],
+)
+def test_a_region_without_cores_is_full(subject: Subject, cloud: Cloud, size: str, said: str) -> None:
+    for name in ("k1", "k2"):
+        cloud.build(subject.spec(name, size_id=size))
+    with pytest.raises(CloudFull, match=said):
+        cloud.build(subject.spec("k3", size_id=size))
