@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import String, Text, UniqueConstraint, func, select, update
+from sqlalchemy import ColumnElement, String, Text, UniqueConstraint, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from broker import events
@@ -90,7 +90,9 @@ def move(
 
 
 def add(db: Session, environment: str, cloud: str, revision: int, image_id: str, made_of: str) -> Image:
-    """Write down an image that was baked."""
+    """Write down an image that was baked; WrongState where another one has its number."""
+    if db.scalar(select(Image.id).where(*_of(environment, cloud), Image.revision == revision)) is not None:
+        raise WrongState(f"Somebody else has baked revision {revision} of {environment} meanwhile.", hint="Bake again.")
     image = Image(environment=environment, cloud=cloud, revision=revision, image_id=image_id, fingerprint=made_of)
     db.add(image)
     db.flush()
@@ -100,14 +102,17 @@ def add(db: Session, environment: str, cloud: str, revision: int, image_id: str,
 
 def next_revision(db: Session, environment: str, cloud: str) -> int:
     """The number of the next image."""
-    mine = (Image.environment == environment, Image.cloud == cloud)
-    return (db.scalar(select(func.max(Image.revision)).where(*mine)) or 0) + 1
+    return (db.scalar(select(func.max(Image.revision)).where(*_of(environment, cloud))) or 0) + 1
 
 
 def active(db: Session, environment: str, cloud: str) -> Image | None:
     """What is built from; None where it is the cloud's own image."""
-    mine = (Image.environment == environment, Image.cloud == cloud)
-    return db.scalar(select(Image).where(*mine, Image.state == I.ACTIVE).order_by(Image.revision.desc()))
+    mine = select(Image).where(*_of(environment, cloud), Image.state == I.ACTIVE)
+    return db.scalar(mine.order_by(Image.revision.desc()))
+
+
+def _of(environment: str, cloud: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Image.environment == environment, Image.cloud == cloud
 
 
 def listed(db: Session) -> list[Image]:

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from broker import runtime as runtimes
 from broker.cli import main
+from broker.errors import WrongState
 from broker.pools import images
 from broker.pools.images import ImageState
 from broker.runtime import Runtime
@@ -45,6 +46,13 @@ def test_the_list_says_how_far_each_has_come_and_which_is_behind_its_roles(liste
 def test_an_empty_list_says_how_to_bake_one(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "current", lambda: runtime)
     assert ask("list").output == "There are no images: `beamdesk image build ENVIRONMENT CLOUD` bakes one.\n"
+
+
+def test_of_two_who_bake_the_same_revision_one_is_told(listed: Runtime) -> None:
+    """And not by an error of the database."""
+    said = "Somebody else has baked revision 1 of light"
+    with pytest.raises(WrongState, match=said), listed.database.transaction() as db:
+        images.add(db, "light", "ral", 1, "i-9", "0" * 64)
 
 
 @pytest.mark.parametrize(
