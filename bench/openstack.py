@@ -43,7 +43,7 @@ class Way(Protocol):
 
 
 class Ours:
-    """The broker's adapter, as its workers call it."""
+    """The broker's adapter, by a cloud for each thread; a worker's job, a process of its own, signs in besides."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject

@@ -228,5 +228,22 @@ def _driver(options: OpenStackOptions, timeout: float) -> Any:
         ex_domain_name=options.domain,
         ex_tenant_domain_id=options.project_domain_id,
         ex_force_service_region=options.region or None,
+        ex_auth_cache=_Tokens(),
         timeout=timeout,
     )
+
+
+class _Tokens:
+    """One sign-in for Nova, Glance and Neutron, each of which would ask Keystone for itself: Libcloud's auth cache."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def get(self, key: Any) -> Any:
+        return self._kept.get(key)
+
+    def put(self, key: Any, context: Any) -> None:
+        self._kept[key] = context
+
+    def clear(self, key: Any) -> None:
+        self._kept.pop(key, None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import httpx2
 import pytest
+from libcloud.common.openstack_identity import OpenStackIdentity_3_0_Connection
 
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.openstack import OpenStackCloud
@@ -50,6 +52,24 @@ def test_a_user_and_a_project_of_a_domain_of_their_own_sign_in(subject: Subject)
     options |= {**theirs, "project_domain_id": domain}
     opened = open_cloud(subject.settings.model_copy(update={"name": "science", "options": options}))
     assert opened.list_ours("conformance") == []
+
+
+def test_one_sign_in_is_enough_for_all_services(
+    subject: Subject, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job of a worker is a process of its own, and signs in anew."""
+    asked: list[str] = []
+    wanted = OpenStackIdentity_3_0_Connection._get_auth_data
+
+    def counted(connection: Any) -> Any:
+        asked.append(connection.auth_url)
+        return wanted(connection)
+
+    monkeypatch.setattr(OpenStackIdentity_3_0_Connection, "_get_auth_data", counted)
+    opened = OpenStackCloud(subject.settings)
+    opened.build(subject.spec("j1"))
+    opened.list_ours("conformance")
+    assert len(asked) == 1
 
 
 @pytest.fixture
