@@ -135,7 +135,7 @@ class AzureCloud(LibcloudCloud):
         return {"id": wanted if wanted.startswith("/") else f"{self._group}/Microsoft.Compute/images/{wanted}"}
 
     def tagged(self, key: str, value: str) -> list[Node]:
-        """All nodes of the group, with their addresses, in a call for each: Azure chooses by no tag of a machine."""
+        """All nodes of the group, and by another list their addresses: Azure chooses by no tag of a machine."""
         nodes: list[Node] = self.driver.list_nodes(
             ex_resource_group=self.options.resource_group, ex_fetch_nic=False, ex_fetch_power_state=False
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
 import pytest
 from libcloud.common.exceptions import BaseHTTPError
 from libcloud.compute.base import Node
+from libcloud.compute.drivers.ec2 import NAMESPACE
 from libcloud.compute.types import NodeState
 
-from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.ec2 import Ec2Cloud
 from broker.clouds.faults import faults
 from broker.errors import BadSettings, CloudBusy, CloudFault, CloudFull, CloudRefused, CloudSignInRefused
 from broker.settings import CloudSettings
+from tests.peers.wires import CONSOLE
 
 OPTIONS = {"access_key": "a", "secret_key": "s", "region": "eu-west-2", "subnet": "subnet-1"}
 
@@ -76,3 +82,15 @@ def test_a_type_is_looked_up_by_its_name() -> None:
     assert cloud._size("t3.micro").id == "t3.micro"
     with pytest.raises(CloudRefused, match=r"^Amazon has no size t3\.nano-ish\.$"):
         cloud._size("t3.nano-ish")
+
+
+def test_a_console_that_is_cut_within_a_letter_still_tells_the_host_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amazon shows its last 64 KB."""
+    cloud = opened(**OPTIONS)
+    assert isinstance(cloud, Ec2Cloud)
+    told = base64.b64encode("…".encode()[1:] + CONSOLE.encode()).decode()
+    answer = ElementTree.fromstring(f'<Console xmlns="{NAMESPACE}"><output>{told}</output></Console>')  # noqa: S314
+    monkeypatch.setattr(cloud.driver.connection, "request", lambda *_, **__: SimpleNamespace(object=answer))
+    key = cloud.vouch(CloudNode("i-1", "m1", "running", "10.0.0.1", None, {}))
+    assert key
+    assert key in CONSOLE
