@@ -202,7 +202,7 @@ PROOFS = {
     "openstack": Proof(
         *("openstack", "real"),
         "Keystone 30, Placement 16, Glance 33, Neutron 29 and Nova 34, their own packages, with Nova's fake hypervisor",
-        "guests: cloud-init, host keys on a console, SSH and the desktop on such a machine; security groups",
+        "guests: cloud-init, host keys on a console, SSH and the desktop on such a machine",
     ),
     "ec2": Proof(
         *("ec2", "server"),

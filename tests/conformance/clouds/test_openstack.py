@@ -72,6 +72,20 @@ def test_one_sign_in_is_enough_for_all_services(
     assert len(asked) == 1
 
 
+def test_an_openstack_machine_is_put_where_the_settings_say(
+    subject: Subject, cloud: Cloud, running: Callable[[CloudNode], CloudNode]
+) -> None:
+    assert isinstance(cloud, OpenStackCloud)
+    wish = {"security_group": {"name": "desktops"}}
+    cloud.driver.network_connection.request("/v2.0/security-groups", method="POST", data=wish)
+    options = {**subject.settings.options, "security_groups": "desktops, ", "availability_zone": "nova"}
+    opened = open_cloud(subject.settings.model_copy(update={"options": options}))
+    node = running(opened.build(subject.spec("k1")))
+    machine = cloud.driver.connection.request(f"/servers/{node.id}").object["server"]
+    assert [group["name"] for group in machine["security_groups"]] == ["desktops"]
+    assert machine["OS-EXT-AZ:availability_zone"] == "nova"
+
+
 @pytest.fixture
 def flavour(subject: Subject) -> Iterator[Callable[..., str]]:
     """Makes flavours for one test: flavour(vcpus=1, disk=1) is the new one's name."""
