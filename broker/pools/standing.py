@@ -129,6 +129,8 @@ def ask_again(runtime: Runtime, before: Settings) -> None:
     with runtime.database.transaction() as db:
         db.execute(update(CloudStanding).where(CloudStanding.name.in_(clouds)).values(retry_at=None))
         db.execute(update(Pool).where(Pool.name.in_(pools)).values(retry_at=None))
+        for name in clouds:
+            go_on(db, after, name)
 
 
 def _entries(settings: Settings, pool: PoolSettings) -> tuple[object, ...]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sqlalchemy import select
+
 from broker.database import now
 from broker.pools import access, standing
+from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
 
 
@@ -17,6 +20,8 @@ def test_what_the_settings_change_does_not_wait_for_its_next_try(runtime: Runtim
             access.row(db, pool).retry_at = later
         for cloud in ("ral", "dl"):
             standing.row(db, cloud).retry_at = later
+            waits = {"state": MachineState.REQUESTED, "tries": 9, "due_at": later, "attempt": 0}
+            db.add(Machine(pool=f"light-{cloud}", environment="light", size="small", cloud=cloud, **waits))
     before = runtime.settings
     mended = before.clouds["dl"].model_copy(update={"image": "another"})
     pool = before.pools["light-ral"].model_copy(update={"target": 3})
@@ -29,3 +34,5 @@ def test_what_the_settings_change_does_not_wait_for_its_next_try(runtime: Runtim
         assert standing.row(db, "dl").retry_at is None
         assert access.row(db, "science-ral").retry_at == later
         assert standing.row(db, "ral").retry_at == later
+        machines = {machine.cloud: machine.due_at for machine in db.scalars(select(Machine))}
+        assert machines == {"dl": None, "ral": later}
