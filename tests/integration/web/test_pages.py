@@ -303,7 +303,8 @@ def test_an_administrator_resizes_a_pool_and_sees_it(open_as: OpenAs, runtime: R
     pool.get_by_role("button", name="Resize").click()
     dialog.get_by_label("Vacant machines kept").fill("9")
     dialog.get_by_role("button", name="Resize").click()
-    expect(page.locator("#toasts")).to_contain_text("A pool cannot have target 9 and limit 8.")
+    expect(dialog.get_by_role("alert")).to_contain_text("A pool cannot have target 9 and limit 8.")
+    expect(dialog.get_by_label("Vacant machines kept")).to_have_value("9")
 
 
 def test_a_plot_is_drawn_once_however_the_window_changes(open_as: OpenAs) -> None:
