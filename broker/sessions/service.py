@@ -237,7 +237,7 @@ def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") 
         session = mine(db, person, session_id, others=Right.OPERATE)
         db.refresh(session, with_for_update=True)  # a second click, or its launch, may be at it at this moment
         if session.state in ACTIVE:
-            by = BY_OWNER if session.user_id == person.user_id else "ended by an operator"
+            by = BY_OWNER if session.user_id == person.user_id else "ended by an administrator"
             close(db, session, reason=reason or by, actor=person.name)
         return session
 

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from broker.courses import service as courses
 from broker.courses.service import Lesson
 from broker.database import now
+from broker.identity import devices, tokens
 from broker.identity import service as identity
 from broker.identity.service import Person
 from broker.pools.allocation import Wish
@@ -71,6 +72,8 @@ def test_every_answer_is_one_that_the_description_names(
     course, token = courses.make(runtime, ada, lesson)
     courses.accept(runtime, ada, token or "", pictures=True)
     real |= {"course_id": course.id, "user_id": ada.user_id, "teacher": "nobody"}
+    real["user_code"] = devices.begin(runtime, "a script", "192.0.2.1", []).user_code
+    real["token_id"] = tokens.make(runtime, ada, "a script", [], timedelta(days=1))[1].id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

@@ -51,6 +51,7 @@ def test_a_token_serves_programs(app: APIFlask, new_person: NewPerson) -> None:
         "full_name": "Alice",
         "role": "user",
         "groups": ["few"],
+        "rights": ["read", "launch", "connect", "teach", "account"],
     }
     assert program.post("/api/v1/sign-out", headers=bearer).status_code == 204
     assert program.get("/api/v1/me", headers=bearer).status_code == 401
