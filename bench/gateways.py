@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench import rdp
 from bench.rows import Row, percentile, write
 from broker import rfb
 from tests.integration.gateways.lab import PASSWORD, Desk, Lab, free_port
@@ -235,3 +236,4 @@ def main() -> None:
         assert started.stdout is not None
         started.stdout.readline()
         write(measure(desk, pid, address, peer_pid))
+    write(rdp.rows())

@@ -87,12 +87,22 @@ def web() -> None:
     serve_web(_runtime().settings)
 
 
-@main.command()
-def gateway() -> None:
-    """Carry browsers' desktops."""
-    from broker.gateways import browser
+@main.group(invoke_without_command=True)
+@click.pass_context
+def gateway(ctx: click.Context) -> None:
+    """Carry desktops: to browsers, or to what the command names."""
+    if ctx.invoked_subcommand is None:
+        from broker.gateways import browser
 
-    browser.run(_runtime())
+        browser.run(_runtime())
+
+
+@gateway.command("rdp")
+def gateway_rdp() -> None:
+    """Carry desktops to Remote Desktop clients."""
+    from broker.gateways import rdp
+
+    rdp.run(_runtime())
 
 
 @main.command()

@@ -48,6 +48,7 @@ def run() -> None:
     with _alone(settings):
         port_must_be_free("web.listen", settings.web.listen)
         port_must_be_free("gateway.listen", settings.gateway.listen)
+        port_must_be_free("rdp.listen", settings.rdp.listen)
         _start(settings, account)
 
 

@@ -55,7 +55,8 @@ class Demo:
         except OSError:
             return False
         words = line.split(b"\0")
-        return ours and WORDS.get(part, part).encode() in words and b"-c" not in words[:2]
+        another = part == "gateway" and b"rdp" in words
+        return ours and WORDS.get(part, part).encode() in words and b"-c" not in words[:2] and not another
 
     def kill(self, part: str, *, all_: bool = False) -> set[int]:
         """Kill the part's main processes with -9, or all of its processes; the numbers of all that it had."""
@@ -89,13 +90,14 @@ def _parent(pid: int) -> int | None:
 
 def _prepare(folder: Path, subnet: str, changes: Mapping[str, str]) -> Demo:
     """Write a demo's settings."""
-    web, gateway = free_port(), free_port()
+    web, gateway, rdp = free_port(), free_port(), free_port()
     deployment, state = f"test-{subnet.split('.')[2]}", folder / "var"
     ours = {
         '"127.0.0.1:8080"': f'"127.0.0.1:{web}"',
         "localhost:8080": f"localhost:{web}",
         '"127.0.0.1:6080"': f'"127.0.0.1:{gateway}"',
         "localhost:6080": f"localhost:{gateway}",
+        '"127.0.0.1:3389"': f'"127.0.0.1:{rdp}"',
         'state_dir = "var"': f'state_dir = "{state}"',
         "var/run/": f"{state}/run/",
         'deployment = "demo"': f'deployment = "{deployment}"',

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import re
 
-# Of RDP clients: no redirection of disks or printers, the clipboard both ways, the window's own size.
+# Of RDP clients: no redirection of disks or printers, the clipboard both ways, the window's own size. A client does not
+# connect again by itself, because its ticket was good for one connection.
 _RDP_SETTINGS = (
     "prompt for credentials:i:0",
     "promptcredentialonce:i:1",
     "enablecredsspsupport:i:0",
-    "authentication level:i:0",
     "negotiate security layer:i:1",
     "screen mode id:i:1",
     "desktopwidth:i:1600",
@@ -23,16 +23,29 @@ _RDP_SETTINGS = (
     "redirectdrives:i:0",
     "drivestoredirect:s:",
     "audiomode:i:2",
-    "autoreconnection enabled:i:1",
+    "autoreconnection enabled:i:0",
     "gatewayusagemethod:i:0",
 )
 _PLAIN = re.compile(r"[A-Za-z0-9._@-]+")
 
 
-def rdp(address: str, user: str, password: str) -> str:
-    """The .rdp file. The user's name carries the password behind a unit separator (xrdp's token login), so no
-    client asks for it; it opens this one session and ends with it."""
-    lines = (f"full address:s:{_plain(address)}:3389", f"username:s:{_plain(user)}\x1f{_plain(password)}")
+def rdp(*, address: str, user: str, password: str, ticket: str, named_by_certificate: bool) -> str:
+    """The .rdp file. `address` is the gateway's, which reads the ticket from the first packet that comes with it.
+
+    The user's name carries the password (or what stands for it) behind a unit separator (xrdp's token login), so no
+    client asks for it: the ticket, which the network sees, gets one to the machine, and the password, which it does
+    not see, into it.
+    `named_by_certificate` says that a certificate of that address is shown: then a client warns of another one.
+    """
+    host, _, port = address.rpartition(":")
+    full = f"{_plain(host)}:{_plain(port)}"
+    lines = (
+        f"full address:s:{full}",
+        f"alternate full address:s:{full}",
+        f"loadbalanceinfo:s:Cookie: msts={_plain(ticket)}",
+        f"username:s:{_plain(user)}\x1f{_plain(password)}",
+        f"authentication level:i:{2 if named_by_certificate else 0}",
+    )
     return "\r\n".join((*lines, *_RDP_SETTINGS)) + "\r\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -10,13 +11,21 @@ from sqlalchemy.orm import Mapped, mapped_column
 from broker.database import Base, now
 
 
+class Way(StrEnum):
+    """By which door a user comes to a desktop."""
+
+    BROWSER = "browser"
+    RDP = "rdp"
+
+
 class Ticket(Base):
-    """A secret that opens one connection, once, within a minute. Only its hash is kept."""
+    """A secret that opens one connection by one door, once, within minutes. Only its hash is kept."""
 
     __tablename__ = "tickets"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    way: Mapped[Way] = mapped_column(String(16), default=Way.BROWSER)
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     sign_in_id: Mapped[int] = mapped_column(ForeignKey("sign_ins.id"))
@@ -32,6 +41,7 @@ class Connection(Base):
     __table_args__ = (Index("ix_connections_open", "gateway", "closed_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    way: Mapped[Way] = mapped_column(String(16), default=Way.BROWSER)
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     sign_in_id: Mapped[int] = mapped_column(ForeignKey("sign_ins.id"))

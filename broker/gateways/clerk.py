@@ -53,6 +53,10 @@ class Clerk:
         assert isinstance(answer, Desktop)  # noqa: S101 - what else would the clerk say
         return answer
 
+    def dismiss(self) -> None:
+        """There is no more to do."""
+        self._pipe.close()
+
     def reached(self, stage: str) -> None:
         """The launch has reached this stage now."""
         with suppress(OSError):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import structlog
 from websockify.websocketproxy import ProxyRequestHandler
@@ -23,6 +23,7 @@ from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
 from broker.gateways.door import VNC_PORT, Door
 from broker.gateways.greeting import BadViewer, Greeting
+from broker.gateways.patience import hurry
 from broker.gateways.viewer import Left, TooMuch, Viewer
 from broker.sessions.service import Desktop
 
@@ -115,15 +116,14 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         self._clerk.reached("handshake")
         machine.sendall(self._greeting.rest)
         machine.setblocking(False)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        hurry(0)
         first_frame = partial(self._clerk.reached, LAST)
         Carrying(viewer, machine, on_first_frame=first_frame, patience=self.server.patience).run()
 
 
 def serve(connection: socket.socket, address: Any, server: Any) -> None:
     """Carry this one connection to its end, in this process."""
-    signal.signal(signal.SIGALRM, _too_slow)
-    signal.setitimer(signal.ITIMER_REAL, server.patience.opening)
+    hurry(server.patience.opening)
     connection.settimeout(server.patience.request)
     try:
         server.do_handshake(connection, address)
@@ -150,7 +150,3 @@ def _greet(viewer: Viewer, greeting: Greeting) -> None:
     while not greeting.done:
         select.select([viewer], [], [])
         viewer.say(greeting.hear(viewer.said()))
-
-
-def _too_slow(number: int, frame: FrameType | None) -> NoReturn:
-    raise TimeoutError("it took too long to open")

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from broker.connections.models import Connection
-from broker.errors import NotSignedIn, OverQuota, WrongOrigin
-from broker.gateways.processes import gateway_name, take_name
+from broker.connections.models import Way
+from broker.errors import NotSignedIn, WrongOrigin
+from broker.gateways import register
+from broker.gateways.processes import take_name
+from broker.gateways.register import Visitor
 from broker.identity.service import Person, whose
 from broker.rfb import DESKTOP_PORT
 from broker.runtime import Runtime
@@ -58,20 +59,9 @@ class Door:
         return self.desktop.address, VNC_PORT
 
     def write_down(self, db: Session, desktop: Desktop) -> None:
-        """The connection's row. The process that carries it takes its name before anybody can read the row."""
-        name = gateway_name()
-        _must_have_room(db, name, desktop.session_id, self._runtime.settings.gateway.connections_per_session)
-        row = Connection(
-            session_id=desktop.session_id,
-            user_id=desktop.user_id,
-            sign_in_id=desktop.sign_in_id,
-            gateway=name,
-            pid=self.carrier,
-            client=self.client,
-        )
-        db.add(row)
-        db.flush()
-        self.name_carrier(row.id)
+        """The connection's row."""
+        visitor = Visitor(self.client, self.carrier, self.name_carrier)
+        register.enter(db, desktop, Way.BROWSER, visitor, self._runtime.settings.gateway.connections_per_session)
 
 
 def is_ours(origin: str, host: str, settings: Settings) -> bool:
@@ -85,14 +75,6 @@ def is_ours(origin: str, host: str, settings: Settings) -> bool:
         return same_host and (page.scheme, page.port) == (public.scheme, public.port)
     except ValueError:  # no address, or no port number
         return False
-
-
-def _must_have_room(db: Session, gateway: str, session_id: int, most: int) -> None:
-    query = select(func.count()).where(
-        Connection.session_id == session_id, Connection.gateway == gateway, Connection.closed_at.is_(None)
-    )
-    if (db.scalar(query) or 0) >= most:
-        raise OverQuota(f"This desktop is open in {most} windows already.", hint="Close one of them, then try again.")
 
 
 def _bearer(headers: Any) -> str:

@@ -1,7 +1,7 @@
 """Closes open desktops whose session is over or whose user signed out: it looks in SQL, and ends their processes.
 
-It watches every desktop of this host, those of a gateway that was killed as well. A look that fails, because the
-database is away, closes nothing.
+It watches every desktop of this host, by whichever door, those of a gateway that was killed as well. A look that fails,
+because the database is away, closes nothing.
 """
 
 from __future__ import annotations

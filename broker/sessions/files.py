@@ -7,7 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker import events
 from broker.configuration import ca
-from broker.connections import files
+from broker.connections import files, rdp_signature, tickets
+from broker.connections.models import Way
+from broker.connections.stand_in import stand_in
 from broker.database import now
 from broker.identity.service import Person
 from broker.runtime import Runtime
@@ -20,10 +22,22 @@ ALLOWED = ("permit-pty", "permit-port-forwarding", "permit-agent-forwarding", "p
 
 
 def rdp(runtime: Runtime, person: Person, session_id: int) -> str:
-    """The session's .rdp file."""
-    desktop = service.desktop(runtime, person, session_id)
-    _note(runtime, person, desktop, "rdp")
-    return files.rdp(desktop.address, desktop.user, desktop.password)
+    """A fresh .rdp file of the session, which opens one connection; signed where the settings have a certificate."""
+    settings = runtime.settings.rdp
+    signer = rdp_signature.signer(settings.signing_certificate, settings.signing_key)
+    with runtime.database.transaction() as db:
+        desktop = service.own_desktop(db, person, session_id)
+        ticket = tickets.issue(db, session_id, person, settings.ticket_seconds, Way.RDP)
+        events.record(db, "session:file", session_id, actor=person.name, owner=desktop.user_id, way=Way.RDP)
+    ends_here = settings.tls == "gateway"
+    text = files.rdp(
+        address=runtime.settings.rdp_address,
+        user=desktop.user,
+        password=stand_in(desktop.password, ticket) if ends_here else desktop.password,
+        ticket=ticket,
+        named_by_certificate=ends_here,
+    )
+    return text if signer is None else rdp_signature.sign(text, signer)
 
 
 def ssh(runtime: Runtime, person: Person, session_id: int) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import tickets
+from broker.connections.models import Way
 from broker.database import now
 from broker.errors import (
     AlreadyRunning,
@@ -26,7 +27,7 @@ from broker.errors import (
 )
 from broker.identity.models import User
 from broker.identity.rights import Right
-from broker.identity.service import Person
+from broker.identity.service import Person, person_of
 from broker.pools import allocation, stock
 from broker.pools.allocation import Offer, Wish
 from broker.pools.alternatives import alternatives, why_not
@@ -324,12 +325,26 @@ def redeem(db: Session, person: Person, token: str) -> Desktop:
     return _desktop(db, session, used.sign_in_id)
 
 
+def redeem_from_file(db: Session, token: str, way: Way) -> Desktop:
+    """Use a connection file's ticket up, whoever shows it; the desktop that it opens, or an error as of redeem()."""
+    used = tickets.redeem_from_file(db, token, way)
+    person = person_of(db.get_one(User, used.user_id), used.sign_in_id)
+    session = db.get_one(UserSession, used.session_id)
+    _must_be_own_and_ready(person, session)
+    return _desktop(db, session, used.sign_in_id)
+
+
 def desktop(runtime: Runtime, person: Person, session_id: int) -> Desktop:
     """The person's own ready desktop, for connection files."""
     with runtime.database.reading() as db:
-        session = mine(db, person, session_id)
-        _must_be_own_and_ready(person, session)
-        return _desktop(db, session, person.sign_in_id or 0)
+        return own_desktop(db, person, session_id)
+
+
+def own_desktop(db: Session, person: Person, session_id: int) -> Desktop:
+    """The person's own ready desktop, in the transaction of `db`."""
+    session = mine(db, person, session_id)
+    _must_be_own_and_ready(person, session)
+    return _desktop(db, session, person.sign_in_id or 0)
 
 
 def _must_be_own_and_ready(person: Person, session: UserSession) -> None:

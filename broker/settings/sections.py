@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -52,6 +53,35 @@ class GatewaySettings(Section):
     connections: int = Field(500, ge=1, le=30000)
     connections_per_session: int = Field(8, ge=1, le=1000)
     drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+
+
+class RdpSettings(Section):
+    """The RDP gateway: where it listens, and the host and port that connection files name (the host of web.public_url
+    and the port of `listen` where nothing is said). A file opens one connection within `ticket_seconds`. TLS goes
+    from client to `machine`, or ends at the `gateway` with this certificate and is TLS again to the machine. Files are
+    signed where there is a certificate for it. How many desktops it carries at once, in all, for one address of the
+    network, and of one session; `drain_seconds` as in [gateway]."""
+
+    listen: Listen = "127.0.0.1:3389"
+    public_address: str = Field("", pattern=r"^([A-Za-z0-9._-]+:\d{1,5})?$")
+    ticket_seconds: int = Field(600, ge=5, le=24 * 3600)
+    tls: Literal["machine", "gateway"] = "machine"
+    certificate: Path | None = None
+    key: Path | None = None
+    signing_certificate: Path | None = None
+    signing_key: Path | None = None
+    connections: int = Field(500, ge=1, le=30000)
+    connections_per_address: int = Field(100, ge=1, le=30000)
+    connections_per_session: int = Field(8, ge=1, le=1000)
+    drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+
+    @model_validator(mode="after")
+    def _keys_with_their_certificates(self) -> RdpSettings:
+        if self.tls == "gateway" and not (self.certificate and self.key):
+            raise ValueError('tls = "gateway" needs certificate and key')
+        if bool(self.signing_certificate) != bool(self.signing_key):
+            raise ValueError("signing_certificate and signing_key need each other")
+        return self
 
 
 class LeaseSettings(Section):

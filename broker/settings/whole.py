@@ -35,6 +35,7 @@ from broker.settings.sections import (
     LeaseSettings,
     LimitSettings,
     PoolTimes,
+    RdpSettings,
     RedisSettings,
     ReservationSettings,
     VmmSettings,
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     web: WebSettings = WebSettings()
     gateway: GatewaySettings = GatewaySettings()
+    rdp: RdpSettings = RdpSettings()
     leases: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
     shares: dict[str, Share] = {}
@@ -202,6 +204,12 @@ class Settings(BaseSettings):
     def redis_url(self) -> str:
         """Redis's URL, with the default filled in."""
         return self.redis.url or f"unix://{self.state_dir.absolute()}/run/redis.sock"
+
+    @property
+    def rdp_address(self) -> str:
+        """The host and port that .rdp files name."""
+        here = f"{urlsplit(self.web.public_url).hostname}:{self.rdp.listen.rpartition(':')[2]}"
+        return self.rdp.public_address or here
 
     @property
     def secrets_dir(self) -> Path:

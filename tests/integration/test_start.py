@@ -60,17 +60,19 @@ def taken() -> Iterator[str]:
         yield f"127.0.0.1:{other.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("command", ["web", "gateway"])
-def test_a_port_in_use_is_named_by_its_setting(settings: Settings, taken: str, command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "command"), [("web", "web"), ("gateway", "gateway"), ("rdp", "gateway rdp")])
+def test_a_port_in_use_is_named_by_its_setting(
+    settings: Settings, taken: str, key: str, command: str, tmp_path: Path
+) -> None:
     """At once, with what to do."""
     migrations.migrate(Database(settings.database_url))
-    variable = f"BEAMDESK_{command.upper()}__LISTEN"
-    said = refused([BEAMDESK, command], tmp_path, **{variable: taken})
-    assert f"{command}.listen = '{taken}': cannot listen there (Address already in use)." in said
-    assert f"give {command}.listen another one" in said
+    variable = f"BEAMDESK_{key.upper()}__LISTEN"
+    said = refused([BEAMDESK, *command.split()], tmp_path, **{variable: taken})
+    assert f"{key}.listen = '{taken}': cannot listen there (Address already in use)." in said
+    assert f"give {key}.listen another one" in said
 
 
-@pytest.mark.parametrize("key", ["web", "gateway"])
+@pytest.mark.parametrize("key", ["web", "gateway", "rdp"])
 def test_a_demo_whose_port_is_in_use_makes_no_machine(folder: Path, taken: str, key: str) -> None:
     """It looks before it starts its cloud."""
     said = refused([*AS_NOBODY, BEAMDESK, "demo"], folder, **{f"BEAMDESK_{key.upper()}__LISTEN": taken})
@@ -80,7 +82,7 @@ def test_a_demo_whose_port_is_in_use_makes_no_machine(folder: Path, taken: str, 
 
 def test_a_demo_without_root_says_what_it_is_needed_for(folder: Path) -> None:
     """And how to get it; no process is left."""
-    free = {"BEAMDESK_WEB__LISTEN": "127.0.0.1:0", "BEAMDESK_GATEWAY__LISTEN": "127.0.0.1:0"}
+    free = {f"BEAMDESK_{key}__LISTEN": "127.0.0.1:0" for key in ("WEB", "GATEWAY", "RDP")}
     said = refused([*AS_NOBODY, BEAMDESK, "demo"], folder, **free)
     assert "namespaces, for which it must be root" in said
     assert "as root, or as somebody who may use sudo" in said

@@ -6,7 +6,8 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.demo import Demo
-from tests.journeys.conftest import SignIn, launch, number_of, pixels
-from tests.screens import colours, difference, screen
+from tests.journeys.conftest import SignIn, end, launch, number_of, pixels
+from tests.screens import Screen, colours, difference, screen
 from tests.waiting import until
 
 Run = Callable[[Page, str], str]
@@ -46,23 +47,43 @@ def size(page: Page) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def test_the_rdp_file_shows_the_same_desktop(demo: Demo, launched: Page, tmp_path: Path) -> None:
-    """A real RDP client opens the downloaded file and shows the windows that the browser shows."""
-    launched.locator("#screen canvas").click()
-    launched.keyboard.type("seq 1 30\n", delay=5)
-    file = tmp_path / "session.rdp"
-    url = f"{demo.url}/api/v1/sessions/{number_of(launched)}/connection.rdp"
-    file.write_bytes(launched.request.get(url).body())
-    with screen(1600, 900) as host, (tmp_path / "log").open("w") as log:
+@contextmanager
+def remote_desktop(file: Path) -> Iterator[tuple[subprocess.Popen[bytes], Screen]]:
+    """A real RDP client that has opened the file by a double-click, and the screen that it fills."""
+    with screen(1600, 900) as host, file.with_suffix(".log").open("w") as log:
         line = ["xfreerdp", str(file), "/cert:ignore", "/f", "-decorations"]
-        own = {"DISPLAY": host.display, "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        client = subprocess.Popen(line, env=own, stdout=log, stderr=log)
+        own = {"DISPLAY": host.display, "HOME": str(file.parent), "PATH": os.environ["PATH"]}
+        client = subprocess.Popen(line, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            until(lambda: difference(host.picture(), picture(launched)) < 0.02, "both to show the same", 30)
-            assert colours(host.picture()) > 100
+            yield client, host
         finally:
             client.terminate()
             client.wait(10)
+
+
+def test_the_rdp_file_shows_the_same_desktop(demo: Demo, launched: Page, tmp_path: Path) -> None:
+    """A real RDP client opens the downloaded file, is asked nothing, and shows what the browser shows, at the same
+    time, though the gateway is killed meanwhile. The file names no machine, opens nothing a second time, and the
+    desktop closes with its session."""
+    launched.locator("#screen canvas").click()
+    launched.keyboard.type("seq 1 30\n", delay=5)
+    url = f"{demo.url}/api/v1/sessions/{number_of(launched)}/connection.rdp"
+    file = tmp_path / "session.rdp"
+    file.write_bytes(launched.request.get(url).body())
+    assert "10.231." not in file.read_text()
+    with remote_desktop(file) as (client, host):
+        until(lambda: difference(host.picture(), picture(launched)) < 0.02, "both to show the same", 30)
+        assert colours(host.picture()) > 100
+        demo.wait_for_new("rdp", demo.kill("rdp"))
+        before = host.picture()
+        launched.keyboard.type("seq 100 199\n", delay=5)
+        until(lambda: host.picture() != before, "what the browser typed to be seen", 30)
+        until(lambda: difference(host.picture(), picture(launched)) < 0.02, "both to show the same again", 30)
+        with remote_desktop(file) as (again, _):
+            assert again.wait(30) != 0, "the file opened a second connection"
+        assert client.poll() is None
+        assert end(demo, launched, number_of(launched)) == 200
+        assert client.wait(30) != 0, "it went on after the end of its session"
 
 
 def picture(page: Page) -> Image.Image:

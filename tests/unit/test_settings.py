@@ -75,6 +75,10 @@ def test_a_good_file_is_read(config: Path) -> None:
             "[leases]\ndefault_hours = 200\n[clouds.ral]",
             ["default_hours = 200", "maximum_hours"],
         ),
+        ("[clouds.ral]", "[rdp]\ntls = 'none'\n[clouds.ral]", ["rdp.tls = 'none'", "'machine' or 'gateway'"]),
+        ("[clouds.ral]", "[rdp]\ntls = 'gateway'\n[clouds.ral]", ['tls = "gateway" needs certificate and key']),
+        ("[clouds.ral]", "[rdp]\nsigning_key = 'k'\n[clouds.ral]", ["signing_certificate and signing_key need"]),
+        ("[clouds.ral]", "[rdp]\npublic_address = 'x'\n[clouds.ral]", ["rdp.public_address = 'x'", "must match"]),
         ("[clouds.ral]", "[vmm.types]\n7 = 'q'\n[clouds.ral]", ["vmm.types.7 = 'q'", "no such pool; there are p"]),
     ],
 )

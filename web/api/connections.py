@@ -36,7 +36,8 @@ def ticket(session_id: int) -> TicketOut:
 def rdp_file(session_id: int) -> Response:
     """The RDP file
 
-    It opens the desktop by a double click, without a question.
+    It opens the desktop by a double click, without a question: one connection, within minutes. Each call is a fresh
+    one.
     """
     return _file(files.rdp(site().runtime, person(), session_id), "application/x-rdp", f"beamdesk-{session_id}.rdp")
 

@@ -58,4 +58,6 @@ def test_a_demo_that_lost_a_starter_ends_by_itself_and_leaves_nothing() -> None:
 
 
 def _parts(here: Place) -> set[int]:
-    return {pid for part in ("web", "redis", "gateway", "worker", "manager") for pid in here.demo.processes(part)}
+    return {
+        pid for part in ("web", "redis", "gateway", "rdp", "worker", "manager") for pid in here.demo.processes(part)
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.gateways.lab import HASTY, Desk, Lab, Screen, vnc_server
+from tests.integration.gateways.rdp_lab import RDP
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +61,12 @@ def own_lab(tmp_path: Path, redis_url: str, screen: Screen) -> Iterator[Callable
     yield make
     for started in made:
         started.close()
+
+
+@pytest.fixture
+def own_rdp(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Callable[..., Lab]]:
+    """`own_rdp(connections=2)`: an RDP gateway of the test's own, with these settings."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            closing(Lab(tmp_path_factory.mktemp("rdp"), redis_url, command=RDP, section="rdp", **settings))
+        )

@@ -154,11 +154,19 @@ class Lab:
     """A deployment with a gateway: its database, and two people."""
 
     def __init__(
-        self, folder: Path, redis_url: str, *, command: Sequence[str] = COMMAND, database: str = "", **gateway: int
+        self,
+        folder: Path,
+        redis_url: str,
+        *,
+        command: Sequence[str] = COMMAND,
+        database: str = "",
+        section: str = "gateway",
+        **settings: int | str,
     ) -> None:
         listen = f"127.0.0.1:{free_port()}"
         lines = [f'[database]\nurl = "{database}"'] * bool(database)
-        lines += ["[gateway]", f'listen = "{listen}"', *(f"{name} = {value}" for name, value in gateway.items())]
+        values = (f"{name} = {json.dumps(value)}" for name, value in settings.items())
+        lines += [f"[{section}]", f'listen = "{listen}"', *values]
         config = folder / "beamdesk.toml"
         parts = (f"state_dir = {json.dumps(str(folder))}", SETTINGS, "[redis]", f'url = "{redis_url}"')
         config.write_text("\n".join((*parts, *lines)))

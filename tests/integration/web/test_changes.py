@@ -105,6 +105,7 @@ def test_what_left_the_settings_is_still_shown(
         ("POST", "/sessions/{bobs}/extend", {"hours": 1}, 404, "not-found"),
         ("POST", "/sessions/{bobs}/tickets", {}, 404, "not-found"),
         ("GET", "/sessions/{bobs}/connection.conf", None, 404, "not-found"),
+        ("GET", "/sessions/{bobs}/connection.rdp", None, 404, "not-found"),
         ("POST", "/admin/pools/light-ral/resize", {"target": 0, "limit": 0}, 403, "forbidden"),
         ("POST", "/admin/machines/1/retire", {}, 403, "forbidden"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker.connections import files
 
-SSH = {
+SSH: dict[str, Any] = {
     "session_id": 7,
     "address": "10.0.0.7",
     "host": "machine-3",
@@ -21,6 +22,13 @@ SSH = {
     "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA alice\n",
     "host_ca": "ssh-ed25519 BBBB hosts\n",
     "until": "2026-11-21 12:00 UTC",
+}
+RDP: dict[str, Any] = {
+    "address": "desk.example:3389",
+    "user": "alice",
+    "password": "s3cret",
+    "ticket": "t1cket_of-sixteen",
+    "named_by_certificate": False,
 }
 HOSTILE = [
     "",
@@ -45,31 +53,37 @@ def settings_of(text: str) -> dict[str, str]:
 
 
 def test_an_rdp_file_opens_without_a_question() -> None:
-    """It names the machine and carries the user's name and password; nothing of the user's own computer is offered."""
-    found = settings_of(files.rdp("10.0.0.7", "alice", "s3cret"))
-    assert found["full address:s"] == "10.0.0.7:3389"
+    """It names the gateway and carries ticket, name and password; nothing of the user's own computer is offered."""
+    found = settings_of(files.rdp(**RDP))
+    assert found["full address:s"] == found["alternate full address:s"] == "desk.example:3389"
+    assert found["loadbalanceinfo:s"] == "Cookie: msts=t1cket_of-sixteen"
     assert found["username:s"] == "alice\x1fs3cret"
+    assert found["autoreconnection enabled:i"] == "0"
     assert found["prompt for credentials:i"] == "0"
     assert found["redirectclipboard:i"] == "1"
     assert found["redirectdrives:i"] == found["redirectprinters:i"] == "0"
     assert found["drivestoredirect:s"] == ""
 
 
+def test_a_client_warns_of_another_certificate_where_there_is_a_right_one() -> None:
+    """Machines' own certificates name no gateway: a warning of each would teach users to pass warnings over."""
+    levels = [settings_of(files.rdp(**{**RDP, "named_by_certificate": right})) for right in (False, True)]
+    assert [found["authentication level:i"] for found in levels] == ["0", "2"]
+
+
 def test_no_rdp_setting_stands_twice() -> None:
     """Clients differ in which of two they take."""
-    lines = files.rdp("10.0.0.7", "alice", "s3cret").split("\r\n")[:-1]
+    lines = files.rdp(**RDP).split("\r\n")[:-1]
     names = [line.split(":")[0] for line in lines]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("place", range(3))
-def test_a_hostile_value_makes_no_rdp_file(place: int, value: str) -> None:
+@pytest.mark.parametrize("name", ["address", "user", "password", "ticket"])
+def test_a_hostile_value_makes_no_rdp_file(name: str, value: str) -> None:
     """A line break or a separator in a name would be another setting, or another password."""
-    values = ["10.0.0.7", "alice", "s3cret"]
-    values[place] = value
     with pytest.raises(ValueError, match="cannot stand in a connection file"):
-        files.rdp(*values)
+        files.rdp(**{**RDP, name: value})
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -80,14 +94,14 @@ def test_a_hostile_value_makes_no_ssh_file(name: str, value: str) -> None:
         files.ssh(**{**SSH, name: value})
 
 
-@given(st.text(), st.text(), st.text())
-def test_a_file_has_its_own_settings_or_is_not_made(address: str, user: str, password: str) -> None:
+@given(st.text(), st.text(), st.text(), st.text())
+def test_a_file_has_its_own_settings_or_is_not_made(address: str, user: str, password: str, ticket: str) -> None:
     """Whatever the names are, the file has as many lines as it always has."""
     try:
-        text = files.rdp(address, user, password)
+        text = files.rdp(address=address, user=user, password=password, ticket=ticket, named_by_certificate=True)
     except ValueError:
         return
-    assert len(text.split("\r\n")) == len(files.rdp("a", "b", "c").split("\r\n"))
+    assert len(text.split("\r\n")) == len(files.rdp(**RDP).split("\r\n"))
 
 
 def test_an_ssh_file_asks_nothing_and_trusts_only_its_own_authority() -> None:

@@ -11,10 +11,10 @@ from sqlalchemy import func, select, update
 
 import broker.pools.models  # noqa: F401 - its tables, which sessions point to
 from broker.connections import tickets
-from broker.connections.models import Ticket
+from broker.connections.models import Ticket, Way
 from broker.database import now
 from broker.errors import TicketRefused
-from broker.identity.models import User
+from broker.identity.models import SignIn, User
 from broker.identity.service import Person, begin_sign_in
 from broker.runtime import Runtime
 from broker.sessions.models import UserSession
@@ -28,13 +28,13 @@ def signed_in(runtime: Runtime, name: str) -> Person:
     return begin_sign_in(runtime, user)[1]
 
 
-def issued(runtime: Runtime, person: Person) -> str:
+def issued(runtime: Runtime, person: Person, way: Way = Way.BROWSER) -> str:
     """A ticket for a new session of this person's."""
     with runtime.database.transaction() as db:
         session = UserSession(user_id=person.user_id, environment="light", wish={})
         db.add(session)
         db.flush()
-        return tickets.issue(db, session.id, person, 60)
+        return tickets.issue(db, session.id, person, 60, way)
 
 
 def redeemed(runtime: Runtime, person: Person, token: str) -> bool:
@@ -91,6 +91,47 @@ def test_a_ticket_is_good_for_its_own_sign_in_only(runtime: Runtime) -> None:
     token = issued(runtime, alice)
     assert not redeemed(runtime, bob, token)
     assert redeemed(runtime, alice, token)
+
+
+def from_file(runtime: Runtime, token: str) -> bool:
+    """Whether the ticket was good at the RDP gateway, where nobody shows a sign-in."""
+    try:
+        with runtime.database.transaction() as db:
+            tickets.redeem_from_file(db, token, Way.RDP)
+    except TicketRefused:
+        return False
+    return True
+
+
+def test_a_ticket_opens_its_own_door_only(runtime: Runtime) -> None:
+    """The browser's ticket is none at the RDP gateway, nor the other way round; and each stays good."""
+    alice = signed_in(runtime, "alice")
+    browser, file = issued(runtime, alice), issued(runtime, alice, Way.RDP)
+    assert not from_file(runtime, browser)
+    assert not redeemed(runtime, alice, file)
+    assert from_file(runtime, file)
+    assert redeemed(runtime, alice, browser)
+
+
+def test_of_many_who_show_a_file_at_once_one_gets_in(each_runtime: Runtime) -> None:
+    """On either database; and nobody later."""
+    token = issued(each_runtime, signed_in(each_runtime, "alice"), Way.RDP)
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(lambda _: from_file(each_runtime, token), range(8))) == 1
+    assert not from_file(each_runtime, token)
+
+
+@pytest.mark.parametrize("gone", ["revoked_at", "expires_at"])
+def test_a_files_ticket_dies_with_the_sign_in_that_downloaded_it(runtime: Runtime, gone: str) -> None:
+    """Signed out, or for too long signed in; another sign-in of the same person does not help."""
+    alice = signed_in(runtime, "alice")
+    token = issued(runtime, alice, Way.RDP)
+    with runtime.database.reading() as db:
+        user = db.get_one(User, alice.user_id)
+    begin_sign_in(runtime, user)
+    with runtime.database.transaction() as db:
+        db.execute(update(SignIn).where(SignIn.id == alice.sign_in_id).values({gone: now() - timedelta(seconds=1)}))
+    assert not from_file(runtime, token)
 
 
 def test_an_old_ticket_is_refused_and_forgotten_later(runtime: Runtime) -> None:

@@ -1,0 +1,231 @@
+"""The RDP gateway beside direct TCP, HAProxy (which splices, too) and nginx, all in the same run.
+
+The machine is a program that answers a client's first packet and then streams or echoes what it is asked for. The
+peers join whoever comes to it, and ask nobody; the gateway redeems a ticket first. Rounds of all ways alternate, so
+that noise meets all of them. A peer that is not installed is left out: `apt-get install haproxy nginx-core
+libnginx-mod-stream`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.rows import Row, percentile
+from broker.connections import tickets
+from broker.connections.models import Way
+from tests.integration.gateways.lab import COMMAND, Desk, Lab
+from tests.integration.gateways.rdp_peers import first_packet, packet
+from tests.ports import free_port
+from tests.servers import private_redis
+from tests.waiting import until
+
+MACHINE = ("127.93.0.2", 3389)
+ROUNDS, MEGABYTES, ECHOES, OPEN, OPENINGS, AT_ONCE = 9, 512, 2000, 40, 200, 4
+PIECE = bytes(256 * 1024)
+ANSWER = packet(0xD0, b"\x02\x00\x08\x00\x01\x00\x00\x00")
+STREAM, ECHO = b"S", b"E"
+ECHOED = 64  # bytes
+
+HAPROXY = """
+global
+    maxconn 4000
+defaults
+    mode tcp
+    option splice-auto
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen rdp
+    bind 127.0.0.1:{port}
+    server machine {machine}
+"""
+NGINX = """
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+worker_processes auto;
+events {{ worker_connections 4000; }}
+stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass {machine}; }} }}
+"""
+
+Opener = Callable[[], socket.socket]
+
+
+def machine() -> None:
+    """The machine's program; it never returns."""
+    with socket.create_server(MACHINE, backlog=1000) as server:
+        print("ready", flush=True)
+        while True:
+            threading.Thread(target=_serve, args=(server.accept()[0],), daemon=True).start()
+
+
+def _serve(client: socket.socket) -> None:
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with client:
+        client.recv(1000)
+        client.sendall(ANSWER)
+        while wish := client.recv(ECHOED):
+            if wish[:1] == ECHO:
+                client.sendall(wish)
+            else:
+                for _ in range(MEGABYTES * 1024 * 1024 // len(PIECE)):
+                    client.sendall(PIECE)
+
+
+def opened(address: tuple[str, int], ticket: str = "x" * 32) -> socket.socket:
+    """A connection whose first packet was answered."""
+    client = socket.create_connection(address, 20)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.sendall(first_packet(ticket))
+    assert client.recv(100) == ANSWER
+    return client
+
+
+def throughput(open_: Opener) -> float:
+    """MB/s from the machine."""
+    buffer, left = bytearray(1024 * 1024), MEGABYTES * 1024 * 1024
+    with open_() as client:
+        began = time.perf_counter()
+        client.sendall(STREAM)
+        while left:
+            left -= client.recv_into(buffer)
+        return MEGABYTES / (time.perf_counter() - began)
+
+
+def round_trip(open_: Opener) -> float:
+    """The median of the times for a few bytes to the machine and back, in microseconds."""
+    message, took = ECHO.ljust(ECHOED), []
+    with open_() as client:
+        for _ in range(ECHOES):
+            began = time.perf_counter()
+            client.sendall(message)
+            client.recv(ECHOED, socket.MSG_WAITALL)
+            took.append(time.perf_counter() - began)
+    return 1e6 * percentile(took, 0.5)
+
+
+def openings(open_: Opener) -> float:
+    """How many connections a second come as far as the machine's answer, some at a time."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for client in threads.map(lambda _: open_(), range(OPENINGS)):
+            client.close()
+    return OPENINGS / (time.perf_counter() - began)
+
+
+def memory(open_: Opener, parent: int) -> float:
+    """What one more open connection costs all processes of this parent, in MB of PSS."""
+    before = _pss(parent)
+    with ExitStack() as stack:
+        for _ in range(OPEN):
+            stack.enter_context(open_())
+        return (_pss(parent) - before) / OPEN
+
+
+def _pss(parent: int) -> float:
+    family = [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
+    rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in family)
+    return sum(int(text.split("Pss:")[1].split()[0]) for text in rollups) / 1024
+
+
+@contextmanager
+def program(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs meanwhile."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as started:
+        try:
+            yield started
+        finally:
+            started.terminate()
+
+
+@contextmanager
+def peers() -> Iterator[dict[str, tuple[Opener, int]]]:
+    """Those that are installed, each before the machine: how to open a connection through it, and its process."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beamdesk-bench-")))
+        found = {}
+        for name, config, flag in (("haproxy", HAPROXY, "-f"), ("nginx", NGINX, "-c")):
+            path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+            if path is None:
+                continue
+            address = ("127.0.0.1", free_port())
+            text = config.format(port=address[1], machine=f"{MACHINE[0]}:{MACHINE[1]}", folder=folder)
+            (folder / name).write_text(text)
+            started = stack.enter_context(program(path, flag, str(folder / name)))
+            with socket.socket() as probe:
+                until(lambda probe=probe, address=address: probe.connect_ex(address) == 0, name)
+            found[name] = (lambda address=address: opened(address), started.pid)
+        yield found
+
+
+@contextmanager
+def gateway() -> Iterator[tuple[Opener, int]]:
+    """The gateway before the machine, likewise. Tickets are made ahead: they are the portal's work."""
+    folder = Path(tempfile.mkdtemp(prefix="beamdesk-bench-"))
+    with private_redis() as (url, redis):
+        caps = dict.fromkeys(("connections_per_session", "connections_per_address"), 1000)
+        lab = Lab(folder, url, command=(*COMMAND, "rdp"), section="rdp", **caps)
+        try:
+            made = many_tickets(lab.desk(address=MACHINE[0]), 2 * ROUNDS + OPENINGS + OPEN + 10)
+            yield lambda: opened(("127.0.0.1", lab.gateway.port), made.pop()), lab.gateway.process.pid
+        finally:
+            lab.close()
+            redis.terminate()
+            shutil.rmtree(folder)
+
+
+def many_tickets(desk: Desk, number: int) -> list[str]:
+    """So many tickets of one session."""
+    with desk.lab.runtime.database.transaction() as db:
+        return [tickets.issue(db, desk.session_id, desk.person, 3600, Way.RDP) for _ in range(number)]
+
+
+def measure(ways: dict[str, tuple[Opener, int]]) -> list[Row]:
+    """All rows."""
+    fast: dict[str, list[float]] = {name: [] for name in ways}
+    soon: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (open_, _pid) in ways.items():
+            fast[name].append(throughput(open_))
+            soon[name].append(round_trip(open_))
+    rate = {name: statistics.median(values) for name, values in fast.items()}
+    trip = {name: statistics.median(values) for name, values in soon.items()}
+    often = {name: openings(open_) for name, (open_, _pid) in ways.items()}
+    held = {name: memory(open_, pid) for name, (open_, pid) in ways.items() if pid}
+    return [
+        beside("rdp throughput", rate, "MB/s", at_least=0.9),
+        beside("rdp round trip p50", trip, "us"),
+        beside("rdp openings a second", often, "/s", note=f"{AT_ONCE} at once; a ticket each, the peers ask nobody"),
+        beside("rdp memory per connection", held, "MB", note=f"PSS of all processes, {OPEN} open"),
+    ]
+
+
+def beside(name: str, values: dict[str, float], unit: str, *, at_least: float | None = None, note: str = "") -> Row:
+    """The row of this figure, beside HAProxy's, or direct TCP's where that is not here; the others in the note."""
+    peer = "haproxy" if "haproxy" in values else "direct"
+    others = ", ".join(f"{other} {value:.3f}" for other, value in values.items() if other not in ("gateway", peer))
+    ratio = values["gateway"] / values[peer] if peer in values else None
+    met = None if at_least is None or ratio is None else ratio >= at_least
+    note = "; ".join(filter(None, (others, note, f"at least {at_least} x {peer}" if at_least else "")))
+    return Row(name, values["gateway"], unit, peer=peer, peer_value=values.get(peer), ratio=ratio, met=met, note=note)
+
+
+def rows() -> list[Row]:
+    """All ways, one after the other, again and again."""
+    serve = "from bench.rdp import machine; machine()"
+    with program(sys.executable, "-c", serve) as started, gateway() as here, peers() as others:
+        assert started.stdout is not None
+        started.stdout.readline()
+        return measure({"direct": (lambda: opened(MACHINE), 0), "gateway": here, **others})

@@ -1,0 +1,55 @@
+"""The connections' rows, by which open desktops are counted, watched and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from broker.connections.models import Connection, Way
+from broker.errors import OverQuota
+from broker.gateways.processes import gateway_name
+from broker.sessions.service import Desktop
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who comes: the address, the process that will carry the desktop, and what gives this process its name."""
+
+    client: str
+    carrier: int
+    name_carrier: Callable[[int], None]
+
+
+def enter(db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int) -> None:
+    """Write the connection down, or raise OverQuota where this session has `most` by this way already.
+
+    The process that carries it takes its name before anybody can read the row.
+    """
+    gateway = gateway_name()
+    _must_have_room(db, gateway, way, desktop.session_id, most)
+    row = Connection(
+        way=way,
+        session_id=desktop.session_id,
+        user_id=desktop.user_id,
+        sign_in_id=desktop.sign_in_id,
+        gateway=gateway,
+        pid=visitor.carrier,
+        client=visitor.client,
+    )
+    db.add(row)
+    db.flush()
+    visitor.name_carrier(row.id)
+
+
+def _must_have_room(db: Session, gateway: str, way: Way, session_id: int, most: int) -> None:
+    query = select(func.count()).where(
+        Connection.session_id == session_id,
+        Connection.gateway == gateway,
+        Connection.way == way,
+        Connection.closed_at.is_(None),
+    )
+    if (db.scalar(query) or 0) >= most:
+        raise OverQuota(f"This desktop is open in {most} windows already.", hint="Close one of them, then try again.")

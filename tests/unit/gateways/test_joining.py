@@ -1,0 +1,184 @@
+"""Two sockets joined: all bytes arrive, in their order, and nobody's slowness costs more than a pipe."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.gateways.joining import Left, join
+from broker.gateways.patience import Patience
+from tests.certificates import authority
+from tests.waiting import until
+
+MEGABYTE = 1 << 20
+
+
+class Joined:
+    """A client and a machine, each its own end; what joins them runs in a thread, `why` is how it ended."""
+
+    def __init__(self, wrap: Callable[[socket.socket, bool], socket.socket], patience: Patience) -> None:
+        self.client, near = pair()
+        far, self.machine = pair()
+        self.why = ""
+        servers = [threading.Thread(target=self._wrap, args=(name, wrap)) for name in ("client", "machine")]
+        for each in servers:
+            each.start()
+        sides = wrap(near, True), wrap(far, False)
+        for each in servers:
+            each.join()
+        self._sides, self._patience = sides, patience
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _wrap(self, name: str, wrap: Callable[[socket.socket, bool], socket.socket]) -> None:
+        setattr(self, name, wrap(getattr(self, name), name == "machine"))
+        getattr(self, name).settimeout(20)
+
+    def _run(self) -> None:
+        with self._sides[0], self._sides[1]:
+            try:
+                join(*self._sides, self._patience)
+            except (Left, OSError) as end:
+                self.why = str(end)
+
+    def close(self) -> None:
+        self.client.close()
+        self.machine.close()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        return one, server.accept()[0]
+
+
+Join = Callable[..., Joined]
+
+
+@pytest.fixture(params=["passed through", "TLS on both sides"])
+def joined(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Join]:
+    certificate, key = authority().write(tmp_path)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.load_cert_chain(certificate, key)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+
+    def wrap(raw: socket.socket, is_server: bool) -> socket.socket:
+        return (server if is_server else client).wrap_socket(raw, server_side=is_server)
+
+    with ExitStack() as stack:
+
+        def make(**patience: float) -> Joined:
+            made = Joined((lambda raw, _: raw) if "passed" in request.param else wrap, Patience(**patience))
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def exactly(source: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = source.recv(min(MEGABYTE, size - len(data)))
+        assert piece, f"it ended after {len(data)} bytes"
+        data += piece
+    return bytes(data)
+
+
+def test_megabytes_go_both_ways_at_once_unchanged(joined: Join) -> None:
+    """More than any buffer between them holds."""
+    both = joined()
+    there, back = os.urandom(30 * MEGABYTE), os.urandom(30 * MEGABYTE)
+    senders = [
+        threading.Thread(target=end.sendall, args=(data,)) for end, data in ((both.client, there), (both.machine, back))
+    ]
+    got: dict[str, bytes] = {}
+    reader = threading.Thread(target=lambda: got.update(back=exactly(both.client, len(back))))
+    for each in (*senders, reader):
+        each.start()
+    got["there"] = exactly(both.machine, len(there))
+    for each in (*senders, reader):
+        each.join(30)
+    assert got == {"there": there, "back": back}
+
+
+@given(pieces=st.lists(st.binary(min_size=1, max_size=40_000), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pieces_of_any_size_come_back(joined: Join, pieces: list[bytes]) -> None:
+    """Each is answered before the next is said, so nothing may stay behind in a pipe or a TLS record."""
+    both = joined()
+    for piece in pieces:
+        both.client.sendall(piece)
+        assert exactly(both.machine, len(piece)) == piece
+        both.machine.sendall(piece)
+        assert exactly(both.client, len(piece)) == piece
+    both.close()
+
+
+def test_the_last_words_arrive_before_the_end(joined: Join) -> None:
+    both = joined()
+    last = os.urandom(MEGABYTE)
+    threading.Thread(target=lambda: (both.machine.sendall(last), both.machine.close())).start()
+    assert exactly(both.client, len(last)) == last
+    with suppress(ssl.SSLError, ConnectionResetError):  # TLS has no good end where the peer just leaves
+        assert both.client.recv(1) == b""
+    until(lambda: both.why, "the end")
+
+
+@pytest.mark.parametrize("who", ["client", "machine"])
+def test_when_one_leaves_the_other_is_told(joined: Join, who: str) -> None:
+    both = joined()
+    other = both.machine if who == "client" else both.client
+    getattr(both, who).close()
+    with suppress(ssl.SSLError, ConnectionResetError):
+        assert other.recv(1) == b""
+    both.thread.join(20)
+    assert both.why
+
+
+def test_one_that_reads_nothing_holds_the_other_back_and_costs_no_memory(joined: Join) -> None:
+    """Its machine is not read; what it says itself still arrives."""
+    both = joined()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    both.machine.settimeout(1)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < 200 * MEGABYTE:
+            sent += both.machine.send(bytes(MEGABYTE))
+    assert sent < 100 * MEGABYTE
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+    both.client.sendall(b"I type")
+    assert exactly(both.machine, 6) == b"I type"
+
+
+def test_one_that_reads_nothing_for_good_is_let_go(joined: Join) -> None:
+    both = joined(silence=1, heartbeat=0.2)
+    both.machine.settimeout(0.5)
+    with suppress(TimeoutError):
+        while True:
+            both.machine.send(bytes(MEGABYTE))
+    both.thread.join(10)
+    assert both.why == "what the machine says is not taken any more"
+
+
+def test_waiting_costs_no_time(joined: Join) -> None:
+    """An idle desktop's process sleeps."""
+    both = joined()
+    both.client.sendall(b"x")
+    exactly(both.machine, 1)
+    before = time.process_time()
+    time.sleep(0.5)  # what is measured
+    assert time.process_time() - before < 0.1
