@@ -48,7 +48,7 @@ class Exchange:
     def _next(self) -> bytes:
         """The next packet, if it is whole; where there is no packet, or were too many, this is done."""
         size = int.from_bytes(self._held[2:4])
-        if self._held[:1] not in (b"", b"\3") or (len(self._held) >= 4 > size) or self._looked_at > LOOKED_AT:
+        if bytes(self._held[:1]) not in (b"", b"\3") or (len(self._held) >= 4 > size) or self._looked_at > LOOKED_AT:
             self.done = True
         if self.done or len(self._held) < max(4, size):
             return b""
