@@ -136,8 +136,15 @@ def memory(open_: Opener, parent: int) -> float:
 
 def _pss(parent: int) -> float:
     family = [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
-    rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in family)
-    return sum(int(text.split("Pss:")[1].split()[0]) for text in rollups) / 1024
+    return sum(map(_pss_of, family)) / 1024
+
+
+def _pss_of(pid: int) -> int:
+    """In kB; 0 where it has just ended."""
+    try:
+        return int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0
 
 
 @contextmanager

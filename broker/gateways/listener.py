@@ -89,8 +89,7 @@ class Listener(ABC):
             return socket.create_server(address[:2], family=family, backlog=1024)
         except (OSError, OverflowError) as error:
             raise BadSettings(
-                f"{self.name}.listen = {self.settings.listen!r}: "
-                f"cannot listen there ({getattr(error, 'strerror', None) or error}).",
+                f"{self.name}.listen = {self.settings.listen!r}: cannot listen there ({_reason(error)}).",
                 hint=f"Stop what listens on this port, or give {self.name}.listen another one.",
             ) from None
 
@@ -128,3 +127,8 @@ class Listener(ABC):
         while self._clients and time.monotonic() < deadline:
             self._poll()
             time.sleep(EVERY)
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words: the library adds the address to them, which the setting says already."""
+    return str(getattr(error, "strerror", None) or error).partition(" (while")[0]

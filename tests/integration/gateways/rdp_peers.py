@@ -105,13 +105,12 @@ class Client:
         """Whether the machine is at the other end."""
         try:
             self.socket.sendall(data)
-            return self.socket.recv(len(data), socket.MSG_WAITALL if not self._is_tls else 0) == data
+            heard = b""
+            while len(heard) < len(data) and (piece := self.socket.recv(len(data))):
+                heard += piece
         except OSError:
             return False
-
-    @property
-    def _is_tls(self) -> bool:
-        return isinstance(self.socket, ssl.SSLSocket)
+        return heard == data
 
     def is_closed(self) -> bool:
         """Whether the other side has closed the connection."""
