@@ -19,8 +19,10 @@ peers: setup  ## Install what the tests are held against: a real OpenStack, an E
 test: peers lint  ## Run all tests, the browser's ones included (ARGS="-k launch" for some)
 	@$(RUN)/python -m pytest $(ARGS)
 
-lint: setup  ## ruff, mypy and the import contracts
+lint: setup  ## ruff, bandit, mypy, the import contracts, and known vulnerabilities of packages
 	@$(RUN)/ruff check . && $(RUN)/ruff format --check --quiet . && $(RUN)/mypy && $(RUN)/lint-imports
+	@$(RUN)/bandit --quiet --configfile pyproject.toml --recursive broker web agents
+	@$(RUN)/python .ci/vulnerabilities.py
 
 bench: setup  ## Measure (NAME=launch for one); prints a table and writes build/bench.json
 	@$(RUN)/python -m bench $(NAME)

@@ -6,7 +6,7 @@ OpenNebula's reference (System Interfaces, XML-RPC API; Virtual Machine States).
 
 from __future__ import annotations
 
-import xmlrpc.client
+import xmlrpc.client  # nosec B411 # of the cloud that we trust with machines
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
