@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from broker.audit.command import audit
 from broker.client.commands import COMMANDS
 from broker.errors import BrokerError
 
@@ -48,6 +49,7 @@ def main(config: Path | None) -> None:
 
 for command in COMMANDS:
     main.add_command(command)
+main.add_command(audit)
 
 
 def _runtime() -> Runtime:
@@ -201,9 +203,10 @@ def image_build(environment: str, cloud: str) -> None:
     \b
     beamdesk image build science ral
     """
+    from broker import command_line
     from broker.pools.bake import bake
 
-    _show(bake(_runtime(), environment, cloud))
+    _show(bake(command_line.runtime(), environment, cloud))
 
 
 @image.command("list")
@@ -236,9 +239,10 @@ def image_remove(number: int) -> None:
     \b
     beamdesk image remove 3
     """
+    from broker import command_line
     from broker.pools.bake import remove
 
-    click.echo(f"{remove(_runtime(), number)} is removed.")
+    click.echo(f"{remove(command_line.runtime(), number)} is removed.")
 
 
 def _show(findings: Iterable[Finding]) -> NoReturn:
@@ -365,11 +369,12 @@ def account_add(name: str, full_name: str, groups: tuple[str, ...], role: str, a
 
     A service account is a program's (docs/vmm.md); it cannot sign in.
     """
+    from broker import command_line
     from broker.identity.rights import Role
     from broker.identity.service import create_account
 
     person = create_account(
-        _runtime(), name, full_name, password, role=Role.ADMIN if admin else Role(role), groups=groups
+        command_line.runtime(), name, full_name, password, role=Role.ADMIN if admin else Role(role), groups=groups
     )
     may = "may ask for machines" if person.is_service else "can sign in"
     click.echo(f"{person.name} ({person.full_name}) {may}; groups: {', '.join(sorted(person.groups)) or 'none'}.")
@@ -388,9 +393,10 @@ def account_token(name: str, what: str, rights: tuple[str, ...], days: int) -> N
     """
     from datetime import timedelta
 
+    from broker import command_line
     from broker.identity import service, tokens
 
-    runtime = _runtime()
+    runtime = command_line.runtime()
     wanted = [_right(right) for right in rights]
     secret, row = tokens.make(runtime, service.account(runtime, name), what, wanted, timedelta(days=days))
     click.echo(f"Until {row.expires_at:%Y-%m-%d}, with the rights {', '.join(row.rights or ())}:", err=True)
@@ -402,9 +408,10 @@ def account_token(name: str, what: str, rights: tuple[str, ...], days: int) -> N
 @click.option("--revoke", type=int, help="End the token of this number, and what it opened.")
 def account_tokens(name: str, revoke: int | None) -> None:
     """List the API tokens of the account NAME."""
+    from broker import command_line
     from broker.identity import service, tokens
 
-    runtime = _runtime()
+    runtime = command_line.runtime()
     person = service.account(runtime, name)
     if revoke is not None:
         tokens.revoke(runtime, person, revoke)

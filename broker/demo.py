@@ -322,11 +322,12 @@ def _prepare(settings: Settings) -> None:
 
 def _close_books(settings: Settings) -> None:
     """Write down that the demo's machines are gone, and the sessions on them ended."""
-    from sqlalchemy import select, update
+    from sqlalchemy import select
 
     from broker.configuration import ssh
+    from broker.connections import openings
     from broker.connections.models import Connection
-    from broker.database import Database, now
+    from broker.database import Database
     from broker.pools import models as pools
     from broker.sessions import models as sessions
     from broker.sessions import service
@@ -344,7 +345,7 @@ def _close_books(settings: Settings) -> None:
                 pools.move(db, machine, pools.MachineState.DELETING, reason="the demo was stopped")
                 db.refresh(machine)
             pools.move(db, machine, pools.MachineState.DELETED, reason="the demo was stopped")
-        db.execute(update(Connection).where(Connection.closed_at.is_(None)).values(closed_at=now()))
+        openings.close(db, Connection.closed_at.is_(None))
     database.close()
 
 

@@ -8,7 +8,8 @@ from types import FrameType
 
 import structlog
 
-from broker import jobs, metrics
+from broker import events, jobs, metrics
+from broker.audit import sealing
 from broker.courses import upkeep as courses
 from broker.leader import Candidate
 from broker.pools import standing
@@ -17,6 +18,7 @@ from broker.runtime import Runtime
 from broker.sessions import seats
 from broker.sessions.launches import LaunchLog
 from broker.sessions.upkeep import SessionUpkeep
+from broker.settings import Settings
 
 log = structlog.get_logger()
 REAP_EVERY = 15  # ticks
@@ -32,20 +34,35 @@ def run(runtime: Runtime) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     candidate = Candidate(runtime.database, "manager")
+    leading = threading.Event()
+    sealer = threading.Thread(target=sealing.keep_on, args=(runtime.database, stop, leading.is_set), name="audit-seals")
+    sealer.start()
     sessions, pools = SessionUpkeep(runtime), PoolManager(runtime, LaunchLog(runtime).fresh, seats.taken)
     tick = 0
     while not stop.wait(runtime.settings.times.tick):
         with metrics.swallowed("manager"):
             if not candidate.leads():
+                leading.clear()
                 continue
-            before = runtime.settings
-            runtime.reread()
-            if runtime.settings is not before:
-                standing.ask_again(runtime, before)
+            leading.set()
+            _reread(runtime)
             courses.tend(runtime)
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)
             tick += 1
+    sealer.join()
     candidate.resign()
     log.info("manager.stopped")
+
+
+def _reread(runtime: Runtime) -> None:
+    """Take what beamdesk.toml says now, and write down which parts of it are others; never what they say."""
+    before = runtime.settings
+    runtime.reread()
+    if runtime.settings is before:
+        return
+    standing.ask_again(runtime, before)
+    others = [key for key in Settings.model_fields if getattr(before, key) != getattr(runtime.settings, key)]
+    with runtime.database.transaction() as db:
+        events.record(db, "settings:read", "beamdesk.toml", changed=others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apiflask import APIFlask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from broker.runtime import Runtime
 from web import (
@@ -46,4 +47,5 @@ def create_app(runtime: Runtime, launcher: site.Launches) -> APIFlask:
     vmm.attach(app, runtime.settings.vmm)
     live.attach(app, runtime)
     rights.operations(app)  # each says what it needs, or nothing starts
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=runtime.settings.web.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     return app

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from flask import Flask, current_app, g, request
 
+from broker import events
 from broker.errors import NotSignedIn
 from broker.identity import service as identity
 from broker.identity.service import Person
@@ -47,6 +48,8 @@ class Site:
 def attach(app: Flask, runtime: Runtime, launcher: Launches) -> None:
     """Give the application its deployment, whose settings are those of the moment at each request."""
     app.extensions["beamdesk"] = Site(runtime, launcher)
+    app.before_request(lambda: events.came_from(request.remote_addr))
+    app.teardown_request(lambda _: events.came_from_nowhere())
     app.before_request(runtime.reread)
 
 
@@ -65,11 +68,12 @@ def bearer() -> str | None:
 def person() -> Person:
     """Who sent this request, or NotSignedIn. A program's token comes before a browser's cookie."""
     if "person" not in g:
-        token = bearer()
-        token = request.cookies.get(site().cookie) if token is None else token
+        shown = bearer()
+        token = request.cookies.get(site().cookie) if shown is None else shown
         if not token:
             raise NotSignedIn("You are not signed in.", hint="Sign in first.")
         g.person = identity.whose(site().runtime, token)
+        events.came_by(g.person.shown(by_browser=shown is None))
     found: Person = g.person
     return found
 

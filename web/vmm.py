@@ -15,6 +15,7 @@ from apiflask import APIBlueprint
 from flask import Flask, Response, g, jsonify, request
 from pydantic import BaseModel, Field
 
+from broker import events
 from broker.errors import NotFound, NothingFits, NoVacantMachine, OverQuota
 from broker.pools import stock
 from broker.pools.allocation import Offer, Wish
@@ -90,6 +91,7 @@ def prove() -> None:
     """Each request brings the service account's name and password; nobody's cookie counts here."""
     name, password = request.headers.get("VMM-User", ""), request.headers.get("VMM-Password", "")
     g.person = check_service(site().runtime, name[:64], password[:1024])
+    events.came_by("service account")
 
 
 @blueprint.get("/machinetypes")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Flask
 from markupsafe import Markup, escape
@@ -15,7 +18,7 @@ from broker.sessions.availability import about
 
 def register(app: Flask) -> None:
     """Give templates these words."""
-    filters = (duration, about, ago, iso, local_times, memory, plural, capitalize_first)
+    filters = (duration, about, ago, iso, local_times, memory, plural, capitalize_first, told)
     app.jinja_env.filters.update({word.__name__: word for word in filters})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -93,3 +96,9 @@ def plural(number: int, one: str, many: str = "") -> str:
 def capitalize_first(words: str) -> str:
     """The sentence with a capital first letter; names inside keep theirs."""
     return words[:1].upper() + words[1:]
+
+
+def told(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The detail of an audit row by name, the reason first; what are no words is JSON."""
+    ordered = sorted(detail.items(), key=lambda pair: pair[0] != "reason")
+    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in ordered]

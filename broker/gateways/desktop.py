@@ -22,6 +22,7 @@ from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, Ti
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
 from broker.gateways.door import VNC_PORT, Door
+from broker.gateways.forwarded import client
 from broker.gateways.greeting import BadViewer, Greeting
 from broker.gateways.patience import hurry
 from broker.gateways.viewer import Left, TooMuch, Viewer
@@ -66,7 +67,8 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         if self.path.partition("?")[0] != PATH:
             raise NotFound("The gateway carries desktops only.", hint="Open the desktop from the portal.")
         door: Door = self.server.token_plugin
-        door.client = str(self.client_address[0])[:64]
+        forwarded, proxies = self.headers.get_all("X-Forwarded-For", []), self.server.runtime.settings.gateway.proxies
+        door.client = client(str(self.client_address[0]), forwarded, proxies)
         door.carrier, door.name_carrier = os.getppid(), name_carrier
         self.auth_connection()
         try:

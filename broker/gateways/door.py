@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from broker import events
 from broker.connections.models import Way
 from broker.errors import NotSignedIn, WrongOrigin
 from broker.gateways import register
@@ -48,6 +49,7 @@ class Door:
         if not token:
             raise NotSignedIn("Nobody is signed in here.", hint="Sign in to the portal first.")
         self.person = whose(self._runtime, token)
+        events.came_by(self.person.shown(by_browser=origin is not None))
 
     def lookup(self, token: str) -> tuple[str, int]:
         """The token plugin: use the ticket up; where the machine's VNC server is."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from broker import events
+from broker.connections import openings
 from broker.connections.models import Connection, Way
 from broker.errors import OverQuota
 from broker.gateways.processes import gateway_name
@@ -41,6 +43,8 @@ def enter(db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int) 
     )
     db.add(row)
     db.flush()
+    events.came_from(visitor.client or None)
+    openings.note_opened(db, row, desktop.user)
     visitor.name_carrier(row.id)
 
 

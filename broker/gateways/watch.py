@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from broker import metrics
+from broker.connections import openings
 from broker.connections.models import Connection
 from broker.database import Database, now
 from broker.gateways.processes import carries, end, gateway_name
@@ -86,4 +87,4 @@ def _write_down(database: Database, dead: set[int]) -> None:
         if not db.scalar(select(Connection.id).where(gone).limit(1)):
             return
     with database.transaction() as db:
-        db.execute(update(Connection).where(gone).values(closed_at=now()).execution_options(synchronize_session=False))
+        openings.close(db, gone)

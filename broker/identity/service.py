@@ -51,6 +51,12 @@ class Person:
         """Whether this is a program, which launches for people that we do not know."""
         return self.role is Role.SERVICE
 
+    def shown(self, *, by_browser: bool) -> str:
+        """By what this person came, as the audit log has it."""
+        if self.only is not None:
+            return f"token {self.sign_in_id}"
+        return f"{'browser' if by_browser else 'program'} sign-in {self.sign_in_id}"
+
     def may(self, right: Right) -> bool:
         """Whether this person has the right, by the role and by the token that was shown."""
         return right in MAY[self.role] and (self.only is None or right in self.only)
@@ -97,7 +103,7 @@ def create_account(
         if not _matches(user.password_hash, password):
             user.password_hash = _hasher().hash(password)
         db.flush()
-        events.record(db, "account:save", user.name)
+        events.record(db, "account:save", user.name, role=user.role, groups=user.groups)
         return person_of(user)
 
 
@@ -142,7 +148,7 @@ def _proved(runtime: Runtime, name: str, password: str) -> User:
         user = db.scalar(select(User).where(User.name == name))
     if not _matches(user.password_hash if user else _nobodys_hash(), password) or user is None:
         with runtime.database.transaction() as db:
-            events.record(db, "account:sign-in-failed", name[:64])
+            events.record(db, "account:sign-in-failed", name[:64], actor=events.NOBODY)
         raise WrongPassword("Name and password do not match.", hint="Check both, and the Caps Lock key.")
     return user
 
@@ -155,7 +161,7 @@ def begin_sign_in(runtime: Runtime, user: User) -> tuple[str, Person]:
         entry = SignIn(user_id=user.id, token_hash=digest(token), expires_at=ends)
         db.add(entry)
         db.flush()
-        events.record(db, "account:sign-in", user.name, actor=user.name)
+        events.record(db, "account:sign-in", user.name, actor=user.name, sign_in=entry.id)
         return token, person_of(user, entry.id)
 
 

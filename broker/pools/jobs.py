@@ -11,7 +11,7 @@ from functools import wraps
 
 import structlog
 
-from broker import work
+from broker import events, work
 from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
 from broker.configuration import ca
 from broker.database import now
@@ -199,3 +199,5 @@ def remove_orphan(cloud: str, node_id: str) -> None:
         machine = db.get(Machine, id_) if id_ is not None else None
     if machine is None or machine.state == M.DELETED or machine.node_id not in (None, node_id):
         found.destroy(node_id)
+        with runtime.database.transaction() as db:
+            events.record(db, "cloud:orphan-removed", cloud, node=node_id, machine=id_)

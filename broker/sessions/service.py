@@ -298,6 +298,7 @@ def ticket(runtime: Runtime, person: Person, session_id: int) -> str:
         session = mine(db, person, session_id)
         _must_be_own_and_ready(person, session)
         token = tickets.issue(db, session.id, person, runtime.settings.gateway.ticket_seconds)
+        events.write_down(db, "session:ticket", session.id, actor=person.name)
         mark(db, session, "ticket")
         return token
 

@@ -33,6 +33,7 @@ class WebSettings(Section):
     sign_in_hours: float = Field(12, gt=0, le=24 * 30)
     live_sockets: int = Field(32, ge=1, le=900)
     live_sockets_per_user: int = Field(8, ge=1, le=100)
+    proxies: int = Field(0, ge=0, le=9)
     requests_per_minute: int = Field(3000, ge=60, le=1_000_000)
 
     @model_validator(mode="after")
@@ -53,6 +54,7 @@ class GatewaySettings(Section):
     connections: int = Field(500, ge=1, le=30000)
     connections_per_session: int = Field(8, ge=1, le=1000)
     drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+    proxies: int = Field(0, ge=0, le=9)
 
 
 class RdpSettings(Section):

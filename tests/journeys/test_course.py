@@ -54,6 +54,6 @@ def test_a_course_on_real_machines(demo: Demo) -> None:
         until(lambda: not alice.get("/sessions").json() and not bob.get("/sessions").json(), "the desktops to go", 60)
         assert [
             event["detail"]["sessions"]
-            for event in admin.get("/admin/events?limit=500").json()
+            for event in admin.get("/admin/audit?limit=500").json()
             if event["action"] == "course:over"
         ] == [2]

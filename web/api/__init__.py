@@ -6,6 +6,7 @@ from apiflask import APIFlask
 
 from web.api import (
     admin,
+    audit,
     clouds,
     connections,
     courses,
@@ -28,7 +29,7 @@ def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
     for resource in (sign_in, tokens, devices, environments, sessions, connections, courses):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
-    for resource in (admin, clouds, pools, machines, reservations):
+    for resource in (admin, audit, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")
     app.register_blueprint(operations.blueprint)
     document.register(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
-from broker.events import Event
 from broker.identity.rights import Right
 from broker.pools import overview as pools
 from broker.pools.overview import Workforce
@@ -14,7 +13,7 @@ from broker.sessions.models import LIVE, UserSession
 from broker.sessions.overview import Card, Summary
 from broker.sessions.timings import LaunchTimes
 from web.api.schemas import many
-from web.api.schemas.operations import EventOut, EventsQuery, LaunchTimesOut, OverviewOut, WorkforceOut
+from web.api.schemas.operations import LaunchTimesOut, OverviewOut, WorkforceOut
 from web.api.schemas.sessions import SessionOut
 from web.rights import needs
 from web.site import site
@@ -55,16 +54,6 @@ def queue() -> list[Card]:
 def workers() -> Workforce:
     """Workers and the queues of jobs"""
     return pools.workforce(site().runtime.redis)
-
-
-@blueprint.get("/events")
-@blueprint.input(EventsQuery, location="query", arg_name="query")
-@blueprint.output(many(EventOut))
-@needs(Right.AUDIT)
-def events(query: EventsQuery) -> list[Event]:
-    """The audit log, the newest line first"""
-    with site().runtime.database.reading() as db:
-        return pools.recent_events(db, limit=query.limit, before=query.before)
 
 
 @blueprint.get("/launch-times")

@@ -76,7 +76,6 @@ def _groups(counts: Mapping[str, int]) -> tuple[int, int, int, int]:
     return tuple(max(0, number) for number in groups)  # type: ignore[return-value]
 
 
-def recent_events(db: Session, *, limit: int, before: int | None = None) -> list[Event]:
-    """A page of the audit log, the newest line first."""
-    older = [Event.id < before] if before is not None else []
-    return list(db.scalars(select(Event).where(*older).order_by(Event.id.desc()).limit(limit)))
+def recent_events(db: Session, *, limit: int) -> list[Event]:
+    """The newest rows of the audit log."""
+    return list(db.scalars(select(Event).order_by(Event.id.desc()).limit(limit)))

@@ -274,7 +274,7 @@ def test_who_is_no_service_account_is_refused(vmm: str, app_with: AppWith, signe
     other = app_with(vmm=VMM).test_client()
     other.set_cookie("beamdesk", cookie.value)
     assert other.get("/vmm/machinetypes").status_code == 401
-    events = browser.get("/api/v1/admin/events").json
+    events = browser.get("/api/v1/admin/audit").json
     assert ("account:sign-in-failed", "ada") in [(event["action"], event["subject"]) for event in events]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from broker.sessions.availability import about
-from web.words import capitalize_first, duration, local_times, plural
+from web.words import capitalize_first, duration, local_times, plural, told
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,14 @@ def test_no_words_are_lost_or_become_marks_of_the_page(words: str) -> None:
     shown = local_times(words, NEW_YEAR)
     assert "<b>" not in shown
     assert Markup(re.sub("</?time[^>]*>", "", str(shown))).unescape() == words  # noqa: S704
+
+
+def test_what_is_told_of_an_action_begins_with_its_reason() -> None:
+    """Words as they are, the rest as JSON."""
+    assert told({"before": "vacant", "reason": "the desktop is painted", "wish": {"cores": 2}, "hours": None}) == [
+        ("reason", "the desktop is painted"),
+        ("before", "vacant"),
+        ("wish", '{"cores": 2}'),
+        ("hours", "null"),
+    ]
+    assert told({}) == []

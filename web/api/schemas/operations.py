@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
-
-from pydantic import Field
-
-from web.api.schemas import Asked, Given, Id
+from web.api.schemas import Given
 
 
 class OverviewOut(Given):
@@ -47,25 +42,6 @@ class WorkforceOut(Given):
     workers: list[WorkerOut]
     queues: list[QueueOut]
     away: str | None
-
-
-class EventsQuery(Asked):
-    """A page of the audit log; `before` is the last id of the page before."""
-
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
-    before: Id | None = None
-
-
-class EventOut(Given):
-    """One line of the audit log."""
-
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    kind: str
-    subject: str
-    detail: dict[str, object]
 
 
 class StageOut(Given):

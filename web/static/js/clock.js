@@ -21,6 +21,7 @@ function two(much, unit, little, smaller) {
 const short = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
 const clock = new Intl.DateTimeFormat(undefined, short);
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", ...short });
+const exact = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 
 /** "14:00 CET" where that is today, else with its day. */
 function inShort(moment) {
@@ -45,6 +46,9 @@ export function tick() {
   }
   for (const element of document.querySelectorAll("[data-clock]")) {
     put(element, inShort(new Date(element.dataset.clock)));
+  }
+  for (const element of document.querySelectorAll("[data-exact]")) {
+    put(element, exact.format(new Date(element.dataset.exact)));
   }
   for (const lease of document.querySelectorAll("[data-lease]")) {
     const left = Math.max(0, (Date.parse(lease.dataset.ends) - Date.now()) / 1000);

@@ -1,0 +1,1 @@
+"""The audit log's chain: sealing, verifying, searching and exporting. What is written down is broker.events'."""

@@ -1,0 +1,405 @@
+"""The audit log for administrators: where actions came from, searching, exporting, and whether it is good."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from apiflask import APIFlask
+from flask.testing import FlaskClient
+from playwright.sync_api import expect
+from sqlalchemy import select
+
+from broker import events
+from broker.audit import sealing
+from broker.database import now
+from broker.events import Event
+from broker.identity import tokens
+from broker.identity.rights import Right, Role
+from broker.identity.service import create_account
+from broker.runtime import Runtime
+from broker.settings import VmmSettings, WebSettings
+from tests.conftest import NewPerson
+from tests.integration.audit.rows import seal_all, tamper, write
+from tests.integration.web.conftest import AppWith, NewMachines, OpenAs, SignedIn
+from web.api import audit as audit_api
+
+AUDIT = "/api/v1/admin/audit"
+HEADER = {"X-Requested-With": "test"}
+
+
+def rows(runtime: Runtime, action: str) -> list[tuple[str, str | None, str | None]]:
+    """Who did it, from where, by what."""
+    with runtime.database.reading() as db:
+        found = db.execute(
+            select(Event.actor, Event.client, Event.via).where(Event.action == action).order_by(Event.id)
+        )
+        return [tuple(row) for row in found]
+
+
+def test_a_browser_and_a_program_of_the_same_person_differ(
+    app: APIFlask, new_person: NewPerson, new_machines: NewMachines, runtime: Runtime
+) -> None:
+    """By the sign-in and by how it was shown; both with the address that they came from."""
+    new_person("alice")
+    new_machines("light-ral", 2)
+    browser, program = app.test_client(), app.test_client(use_cookies=False)
+    browser.post("/api/v1/sign-in", json={"name": "alice", "password": "alice-secret"})
+    answer = program.post("/api/v1/sign-in", json={"name": "alice", "password": "alice-secret"})
+    bearer = {"Authorization": f"Bearer {answer.json['token']}"}
+    wish = {"environment": "light", "another": True}
+    browser.post("/api/v1/sessions", json=wish, environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    program.post("/api/v1/sessions", json=wish, headers=bearer, environ_base={"REMOTE_ADDR": "2001:db8::7"})
+    assert rows(runtime, "session:requested") == [
+        ("alice", "192.0.2.7", "browser sign-in 1"),
+        ("alice", "2001:db8::7", "program sign-in 2"),
+    ]
+    # what followed in the same request came from there, too
+    assert [row[1:] for row in rows(runtime, "machine:acquired")] == [
+        row[1:] for row in rows(runtime, "session:requested")
+    ]
+
+
+def test_work_of_the_brokers_own_came_from_nowhere(alice: FlaskClient, runtime: Runtime) -> None:
+    """After a request in the very same thread, and after one that failed."""
+    alice.post("/api/v1/sessions", json={"environment": "nonsense"})
+    alice.get("/nowhere")
+    write(runtime.database)
+    assert rows(runtime, "pool:resize") == [("ada", None, None)]
+
+
+def test_who_fails_to_sign_in_is_nobody_from_somewhere(app: APIFlask, new_person: NewPerson, runtime: Runtime) -> None:
+    """By the form and by the API; the name that was tried is the subject."""
+    new_person("alice")
+    client = app.test_client()
+    where = {"REMOTE_ADDR": "192.0.2.9"}
+    client.post("/api/v1/sign-in", json={"name": "alice", "password": "wrong"}, environ_base=where)
+    client.post("/sign-in", data={"name": "mallory", "password": "wrong"}, environ_base=where)
+    assert rows(runtime, "account:sign-in-failed") == [("nobody", "192.0.2.9", None)] * 2
+
+
+def test_a_service_account_is_named_as_such(app_with: AppWith, runtime: Runtime, new_machines: NewMachines) -> None:
+    """A program that launches for its own users."""
+    create_account(runtime, "topcat", "TOPCAT", "topcat-secret", role=Role.SERVICE)
+    new_machines("light-ral")
+    client = app_with(vmm=VmmSettings(enabled=True, types={1: "light-ral"})).test_client()
+    headers = {"VMM-User": "topcat", "VMM-Password": "topcat-secret"}
+    client.post("/vmm/machines", json={"machine_type_id": 1}, headers=headers)
+    assert rows(runtime, "session:requested") == [("topcat", "127.0.0.1", "service account")]
+
+
+@pytest.mark.parametrize(("proxies", "came_from"), [(0, "127.0.0.1"), (1, "203.0.113.5"), (2, "198.51.100.4")])
+def test_behind_proxies_the_address_is_the_one_that_they_vouch_for(
+    app_with: AppWith, new_person: NewPerson, runtime: Runtime, proxies: int, came_from: str
+) -> None:
+    """And no other: what a client writes into the header itself counts for nothing."""
+    new_person("alice")
+    client = app_with(web=WebSettings(proxies=proxies)).test_client()
+    forwarded = {"X-Forwarded-For": "10.66.66.66, 198.51.100.4, 203.0.113.5"}
+    client.post("/api/v1/sign-in", json={"name": "alice", "password": "alice-secret"}, headers=forwarded)
+    assert rows(runtime, "account:sign-in") == [("alice", came_from, None)]
+
+
+def test_every_operation_that_changes_something_is_in_the_log_with_its_actor(
+    app: APIFlask,
+    signed_in: SignedIn,
+    new_person: NewPerson,
+    runtime: Runtime,
+    new_machines: NewMachines,
+    make_ready: Callable[[int], None],
+) -> None:
+    """Each address of the API that is no GET, done once; a new one that writes nothing down fails here."""
+    admin = signed_in("ada", admin=True)
+    new_person("bob")
+    new_machines("light-ral", 4)
+    spare = new_machines("light-dl")[0]
+    begin = now() + timedelta(minutes=1)
+    times = {"starts_at": begin.isoformat(), "ends_at": (begin + timedelta(hours=1)).isoformat()}
+    done: set[tuple[str, str]] = set()
+
+    def call(method: str, path: str, body: Any = None, **at: Any) -> Any:
+        before = _newest(runtime)
+        done.add((method.lower(), f"/api/v1{path}"))
+        answer = admin.open(f"/api/v1{path.format(**at)}", method=method, json=body, headers=HEADER)
+        assert answer.status_code < 300, (method, path, answer.text)
+        with runtime.database.reading() as db:
+            new = db.execute(select(Event.actor, Event.client, Event.via).where(Event.id > before)).all()
+        assert any(row.actor == "ada" and row.client == "127.0.0.1" for row in new), (method, path, new)
+        return answer.json
+
+    session = call("POST", "/sessions", {"environment": "light"})["id"]
+    make_ready(session)
+    call("POST", "/sessions/{session_id}/tickets", session_id=session)
+    call("POST", "/sessions/{session_id}/extend", {"hours": 1}, session_id=session)
+    call("POST", "/sessions/{session_id}/stay", session_id=session)
+    call("POST", "/sessions/{session_id}/keep", {"until": "work-ends"}, session_id=session)
+    waiting = admin.post("/api/v1/sessions", json={"environment": "science"}).json["id"]
+    call("POST", "/sessions/{session_id}/wish", {"cores": 1}, session_id=waiting)
+    call("DELETE", "/sessions/{session_id}", session_id=session)
+    for verb, body in (("resize", {"target": 3, "limit": 9}), ("drain", None), ("resume", None)):
+        call("POST", f"/admin/pools/{{name}}/{verb}", body, name="science-ral")
+    for verb in ("drain", "resume"):
+        call("POST", f"/admin/clouds/{{name}}/{verb}", name="dl")
+    call("POST", "/admin/machines/{machine_id}/retire", machine_id=spare)
+    _failed(runtime, new_machines)
+    call("POST", "/admin/machines/{machine_id}/retry", machine_id=_failed(runtime, new_machines))
+    booking = {"title": "B", "environment": "light", "group": "g", "seats": 1, **times}
+    reservation = call("POST", "/admin/reservations", booking)["id"]
+    call("PATCH", "/admin/reservations/{reservation_id}", {"seats": 2}, reservation_id=reservation)
+    call("DELETE", "/admin/reservations/{reservation_id}", reservation_id=reservation)
+    lesson = call("POST", "/courses", {"title": "C", "environment": "light", "seats": 1, **times})
+    course = lesson["course"]["id"]
+    token = call("POST", "/courses/{course_id}/link", course_id=course)["link"].rsplit("/", 1)[1]
+    call("POST", "/courses/join", {"token": token, "pictures": True})
+    call("PATCH", "/courses/{course_id}/seat", {"pictures": False}, course_id=course)
+    call("PATCH", "/courses/{course_id}", {"seats": 2}, course_id=course)
+    call("POST", "/courses/{course_id}/seat", course_id=course)
+    call("POST", "/courses/{course_id}/teachers", {"name": "bob"}, course_id=course)
+    call("DELETE", "/courses/{course_id}/teachers/{teacher}", course_id=course, teacher="bob")
+    call("DELETE", "/courses/{course_id}/link", course_id=course)
+    call("DELETE", "/courses/{course_id}", course_id=course)
+    call("POST", "/admin/audit/verify")
+    token_id = call("POST", "/me/tokens", {"name": "script", "rights": ["launch"]})["id"]
+    call("DELETE", "/me/tokens/{token_id}", token_id=token_id)
+    code = app.test_client().post("/api/v1/device", json={"program": "beamdesk"}).json["user_code"]
+    call("POST", "/device/{user_code}", {"allow": True}, user_code=code)
+    call("POST", "/sign-in", {"name": "ada", "password": "ada-secret"})
+    call("POST", "/sign-out")
+    document = app.test_client().get("/api/v1/openapi.json").json
+    changing = {
+        (method, path)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method in ("post", "put", "patch", "delete")
+    }
+    assert changing - done - ELSEWHERE == set(), "nobody showed that these are in the audit log"
+
+
+ELSEWHERE = {
+    ("post", "/api/v1/act-for"),  # in the test after this one
+    ("post", "/api/v1/device"),  # a stranger's wish; what its user decides is in the log
+    ("post", "/api/v1/device/token"),  # hands over what was decided
+}
+
+
+def test_a_program_with_a_token_is_named_by_it(app: APIFlask, new_person: NewPerson, runtime: Runtime) -> None:
+    """One that is given a token of a user's, and its use of that token."""
+    new_person("alice")
+    service = create_account(runtime, "catalogue", "Catalogue", "catalogue-secret", role=Role.SERVICE)
+    secret, row = tokens.make(runtime, service, "its own", [Right.ACT], timedelta(days=1))
+    program = app.test_client()
+    header = {"Authorization": f"Bearer {secret}"}
+    made = program.post("/api/v1/act-for", json={"user": "alice"}, headers=header)
+    assert made.status_code == 201, made.text
+    assert rows(runtime, "account:token")[-1] == ("catalogue", "127.0.0.1", f"token {row.id}")
+
+
+def _newest(runtime: Runtime) -> int:
+    with runtime.database.reading() as db:
+        return db.scalar(select(Event.id).order_by(Event.id.desc()).limit(1)) or 0
+
+
+def _failed(runtime: Runtime, new_machines: NewMachines) -> int:
+    from broker.pools.models import MachineState
+
+    return new_machines("light-ral", 1, MachineState.FAILED)[0]
+
+
+@pytest.fixture
+def log(runtime: Runtime, admin: FlaskClient) -> FlaskClient:
+    """An administrator, and a log with something in it."""
+    with runtime.database.transaction() as db:
+        with events.coming(events.Origin("10.1.2.3", "browser sign-in 9")):
+            events.record(db, "session:requested", 7, actor="alice", wish={"environment": "light"})
+            events.record(db, "session:extend", 7, actor="alice", hours=4)
+        with events.coming(events.Origin("10.12.0.1", "token 3")):
+            events.record(db, "session:requested", 8, actor="bob")
+        events.record(db, "machine:vacant", 7, before="configuring")
+    seal_all(runtime.database)
+    return admin
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("actor=alice", 2),
+        ("actor=system", 2),
+        ("action=session", 3),
+        ("action=session:requested", 2),
+        ("subject=7", 3),
+        ("action=session&subject=7", 2),
+        ("client=10.1.2.3", 2),
+        ("client=10.1.", 2),
+        ("client=10.1", 0),
+        ("client=%25", 0),
+        ("since=2200-01-01T00:00:00Z", -1),
+        ("since=2199-01-01T00:00:00Z", 0),
+        ("until=2026-01-01T00:00:00%2B01:00", 0),
+        ("until=2026-01-01T00:00:00", -1),
+        ("since=1767225600", -1),
+        ("limit=0", -1),
+        ("nonsense=1", -1),
+        ("actor=", -1),
+    ],
+)
+def test_the_log_is_searched(log: FlaskClient, query: str, number: int) -> None:
+    """By each filter, and by several; -1 is a query with a mistake."""
+    answer = log.get(f"{AUDIT}?{query}")
+    if number < 0:
+        assert (answer.status_code, answer.json["code"]) == (422, "invalid-request")
+    else:
+        assert (answer.status_code, len(answer.json)) == (200, number)
+
+
+def test_a_row_says_who_from_where_by_what_when_and_its_seal(log: FlaskClient) -> None:
+    """All of it, the newest row first; pages follow each other without a gap."""
+    first = log.get(f"{AUDIT}?actor=alice").json[1]
+    assert re.fullmatch(r"[0-9a-f]{64}", first.pop("hash"))
+    assert first.pop("at") > "2026"
+    assert first == {
+        **{"id": 3, "seal": 3, "actor": "alice", "client": "10.1.2.3", "via": "browser sign-in 9"},
+        **{"action": "session:requested", "kind": "session", "subject": "7"},
+        "detail": {"wish": {"environment": "light"}},
+    }
+    everything = [line["id"] for line in log.get(AUDIT).json]
+    assert everything == sorted(everything, reverse=True)
+    pages, before = [], ""
+    while page := log.get(f"{AUDIT}?limit=2{before}").json:
+        pages += [line["id"] for line in page]
+        before = f"&before={page[-1]['id']}"
+    assert pages == everything
+
+
+def test_an_export_is_streamed_to_its_end_and_stands_in_the_log(log: FlaskClient, runtime: Runtime) -> None:
+    """More than one batch, the oldest row first, with the filters that were asked for."""
+    write(runtime.database, 2500)
+    answer = log.get(f"{AUDIT}/export?actor=ada&action=pool")
+    assert (answer.status_code, answer.mimetype) == (200, "application/jsonl")
+    assert "beamdesk-audit.jsonl" in answer.headers["Content-Disposition"]
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["subject"] for line in lines] == [f"p{n}" for n in range(2500)]
+    note = log.get(f"{AUDIT}?action=audit:export").json[0]
+    assert (note["actor"], note["detail"]) == ("ada", {"wanted": {"actor": "ada", "action": "pool"}})
+    assert log.get(f"{AUDIT}/export?client=192.0.2.200").data == b""
+
+
+def test_an_administrator_has_the_chain_looked_through(log: FlaskClient, runtime: Runtime) -> None:
+    """Good, then not good; who looked and what was found is kept."""
+    assert log.get(f"{AUDIT}/chain").json["verified"] is None
+    report = log.post(f"{AUDIT}/verify", headers=HEADER).json
+    assert (report["good"], report["findings"], report["head"]["seq"]) == (True, [], 6)
+    standing = log.get(f"{AUDIT}/chain").json
+    assert (standing["head"], standing["rows"], standing["waiting"]) == (report["head"], 6, 1)
+    assert (standing["verified"]["actor"], standing["verified"]["detail"]["good"]) == ("ada", True)
+    tamper(runtime.database, "UPDATE events SET actor = 'eve' WHERE id = 3")
+    report = log.post(f"{AUDIT}/verify", headers=HEADER).json
+    assert (report["good"], report["findings"][0]["what"]) == (False, "changed")
+    assert "row 3" in log.get(f"{AUDIT}/chain").json["verified"]["detail"]["first"]
+
+
+def test_a_log_that_is_too_long_is_left_to_the_command(log: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """409 that says which; the page names it in the button's place."""
+    monkeypatch.setattr(audit_api, "QUICK", 3)
+    monkeypatch.setattr("web.admin.audit.QUICK", 3)
+    refused = log.post(f"{AUDIT}/verify", headers=HEADER)
+    assert (refused.status_code, refused.json["code"]) == (409, "wrong-state")
+    assert "beamdesk audit verify" in refused.json["hint"]
+    page = log.get("/admin/audit").text
+    assert "Verify now" not in page
+    assert "<code>beamdesk audit verify</code>" in page
+
+
+def test_the_page_is_for_administrators(alice: FlaskClient) -> None:
+    """It and its fragment; the API's addresses are tried with all others of administrators."""
+    for path in ("/admin/audit", "/admin/audit/chain"):
+        assert alice.get(path).status_code == 403
+
+
+@pytest.mark.parametrize("query", ["since=nonsense", "before=0", "actor=" + "x" * 65, "nonsense=1"])
+def test_filters_with_mistakes_are_said_on_the_page(log: FlaskClient, query: str) -> None:
+    """Not a server's error."""
+    answer = log.get(f"/admin/audit?{query}")
+    assert answer.status_code == 422
+    assert "These filters have mistakes." in answer.text
+
+
+def test_what_stands_in_the_log_is_shown_as_it_is(log: FlaskClient, runtime: Runtime) -> None:
+    """Names that somebody tried to sign in with are no HTML."""
+    with runtime.database.transaction() as db:
+        events.record(db, "account:sign-in-failed", "<script>alert(1)</script>", actor=events.NOBODY, why="<b>")
+    page = log.get("/admin/audit").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_log_is_searched_by_keyboard_with_local_times(open_as: OpenAs, runtime: Runtime) -> None:
+    """Fill in, Enter, page on; the address holds the search, so it can be passed on; nothing found is said."""
+    for n in range(60):
+        with runtime.database.transaction() as db, events.coming(events.Origin("10.1.2.3", "browser sign-in 9")):
+            events.record(db, "session:extend", n, actor="alice", hours=4)
+    page = open_as("ada", "/admin/audit", admin=True, timezone_id="Asia/Tokyo", locale="en-GB")
+    page.get_by_label("Who").focus()
+    page.keyboard.type("alice")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/audit?actor=alice")
+    lines = page.locator("table.audit tbody tr")
+    expect(lines).to_have_count(50)
+    expect(lines.first).to_contain_text("session extend")
+    expect(lines.first.locator("time")).to_have_text(re.compile(r"\d{2}:\d{2}:\d{2} (GMT\+9|JST)"))
+    page.get_by_role("link", name="Older").focus()
+    page.keyboard.press("Enter")
+    expect(lines).to_have_count(10)
+    page.get_by_role("link", name="Newest").click()
+    expect(lines).to_have_count(50)
+    page.get_by_label("Since").fill("2099-01-01T09:00")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_text("No row fits.")).to_be_visible()
+    assert "since=2099-01-01T00%3A00%3A00.000Z" in page.url
+    assert page.get_by_label("Since").input_value() == "2099-01-01T09:00"
+    page.get_by_role("link", name="Show all").click()
+    expect(page.get_by_text("No row fits.")).to_be_hidden()
+
+
+def test_a_row_leads_to_its_session_and_an_export_can_be_saved(
+    open_as: OpenAs, ready_session: int, runtime: Runtime
+) -> None:
+    """All of the session's rows, and its place on the dashboard while it lives."""
+    page = open_as("ada", "/admin/audit", admin=True)
+    page.get_by_role("link", name=f"All of session {ready_session}").first.click()
+    lines = page.locator("table.audit tbody tr")
+    expect(lines.filter(has_text="session requested")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export these").click()
+    saved = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert {line["subject"] for line in saved} == {str(ready_session)}
+    page.get_by_role("link", name=f"Session {ready_session} on the dashboard").first.click()
+    page.wait_for_url(f"**/admin/#row-session-{ready_session}")
+    expect(page.locator(f"#row-session-{ready_session}")).to_be_visible()
+
+
+def test_the_chain_is_verified_by_a_button(open_as: OpenAs, runtime: Runtime) -> None:
+    """From never to good, to not good with the row's name; at a phone's width nothing is cut off."""
+    write(runtime.database, 3)
+    seal_all(runtime.database)
+    page = open_as("ada", "/admin/audit", admin=True, width=390)
+    chain = page.get_by_role("region", name="The chain")
+    expect(chain).to_contain_text("Never verified")
+    page.get_by_role("button", name="Verify now").focus()
+    page.keyboard.press("Enter")
+    expect(chain).to_contain_text("Verified")
+    expect(chain.locator(".pill")).to_have_text("Good")
+    with runtime.database.reading() as db:
+        expect(chain).to_contain_text(str(sealing.head(db)))
+    tamper(runtime.database, "UPDATE events SET actor = 'eve' WHERE id = 2")
+    page.get_by_role("button", name="Verify now").click()
+    expect(chain.locator(".pill")).to_have_text("NOT good")
+    expect(chain.get_by_role("alert")).to_contain_text("row 2")
+    edges = (
+        "[...document.querySelectorAll('main *')].map((each) => [each.getBoundingClientRect().right, each.outerHTML])"
+    )
+    cut = [html[:80] for right, html in page.evaluate(edges) if right > 390]
+    assert cut == [], "these reach beyond the phone's edge"
