@@ -9,10 +9,12 @@
     ├── InvalidRequest         422 invalid-request
     │   ├── UnknownEnvironment 422 unknown-environment
     │   ├── NothingFits        422 nothing-fits
+    │   ├── WeakKey            422 weak-key
     │   └── LeaseTooLong       422 lease-too-long
     ├── BodyTooLarge           413 body-too-large
     ├── WrongState             409 wrong-state
     │   ├── AlreadyRunning     409 already-running
+    │   ├── KeyTaken           409 key-taken
     │   ├── NoRoomToReserve    409 no-room-to-reserve
     │   ├── NoSeat             409 no-seat
     │   ├── NotDecided         409 not-decided
@@ -125,6 +127,12 @@ class NothingFits(InvalidRequest):
     code = "nothing-fits"
 
 
+class WeakKey(InvalidRequest):
+    """Raised when an SSH key is too weak to be trusted."""
+
+    code = "weak-key"
+
+
 class LeaseTooLong(InvalidRequest):
     """Raised when an extension would go beyond the longest lease."""
 
@@ -153,6 +161,12 @@ class SessionNotReady(WrongState):
     """Raised when a session has no desktop to connect to."""
 
     code = "session-not-ready"
+
+
+class KeyTaken(WrongState):
+    """Raised when an SSH key is another user's."""
+
+    code = "key-taken"
 
 
 class NoRoomToReserve(WrongState):

@@ -18,7 +18,7 @@ LOOK_EVERY = 1.0  # seconds
 RESTS_AFTER = 2.0  # seconds
 SETTLES_WITHIN = 5.0  # seconds
 # What a process is built on: a change of these takes effect when it is started again.
-FIXED = ("deployment", "state_dir", "database", "redis", "web", "gateway", "rdp")
+FIXED = ("deployment", "state_dir", "database", "redis", "web", "gateway", "rdp", "ssh")
 
 
 class SettingsFile:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,9 +75,27 @@ def ssh(api: Api, session: int, command: Sequence[str]) -> NoReturn:
     if shutil.which("ssh") is None:
         raise NotFound("There is no ssh on this computer.", hint="Install OpenSSH's client.")
     path = account.folder() / f"session-{session}.conf"
-    account.private(path, api.text(f"/sessions/{session}/connection.conf"))
+    account.private(path, _ssh_file(api, session))
     sys.stdout.flush()
     os.execvp("ssh", ["ssh", "-F", str(path), "desktop", *command])
+
+
+def _keys_folder() -> Path:
+    """Where ssh itself sees ~/.ssh, whatever HOME says."""
+    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ssh"
+
+
+def _ssh_file(api: Api, session: int) -> str:
+    """The session's SSH file, for a key that is made here, and whose private half stays here."""
+    folder = _keys_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        key = Path(made) / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "beamdesk", "-f", str(key)], check=True)
+        public = key.with_name("key.pub").read_text()
+        issued = api.post(f"/sessions/{session}/certificates", public_key=public.strip())
+        key.rename(folder / issued["key_file"])
+    return str(issued["config"])
 
 
 def rdp(api: Api, session: int, save: str | None) -> str:

@@ -1,7 +1,8 @@
 """The broker's SSH certificate authorities, over ssh-keygen: one for users and for the broker itself, one for hosts.
 
 Keys lie in the secrets folder: user_ca and host_ca sign; broker is the key that the broker logs in with as root, by a
-certificate that lives a day and is renewed in time. Certificates begin a minute early, for clocks that are behind.
+certificate that lives a day and is renewed in time; ssh_gateway is the SSH gateway's own host key. Certificates begin
+a minute early, for clocks that are behind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from broker.errors import InvalidRequest, ServiceDown
 _HOST_CERTIFICATE_DAYS = 730  # longer than any machine lives
 _BROKER_CERTIFICATE_HOURS = 24
 _EARLY = "-1m"
+GATEWAY = "beamdesk-gateway"  # whom the SSH gateway's host certificate is of; no machine can be called so
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Login:
-    """What the broker logs in to machines with."""
+    """A key and its certificate: what the broker logs in to machines with, or what its SSH gateway shows."""
 
     key: Path
     certificate: Path
@@ -57,13 +59,14 @@ def sign_user(
     valid_until: datetime,
     key_id: str,
     options: Sequence[str] = (),
+    serial: int | None = None,
 ) -> str:
     """A user's certificate for `public_key`, with nothing allowed but `options` (permit-pty, source-address=…)."""
     lifetime = int((valid_until - datetime.now(UTC)).total_seconds())
     if lifetime <= 0:
         raise InvalidRequest("The session has ended: no certificate is signed for it.", hint="Start a new session.")
     limits = [word for option in ("clear", *options) for word in ("-O", option)]
-    return _sign(secrets, "user_ca", public_key, key_id, principals, f"+{lifetime}s", limits)
+    return _sign(secrets, "user_ca", public_key, key_id, principals, f"+{lifetime}s", limits, serial)
 
 
 def sign_host(secrets: Path, public_key: str, principals: Sequence[str]) -> str:
@@ -76,7 +79,7 @@ def broker_login(secrets: Path) -> Login:
     key = _ensure_key(secrets, "broker")
     certificate = key.with_name("broker-cert.pub")
     keys = ensure_keys(secrets)
-    if not _lives_on(certificate, keys.user_ca_public):
+    if not _lives_on(certificate, keys.user_ca_public, _BROKER_CERTIFICATE_HOURS / 2):
         signed = sign_user(
             secrets,
             key.with_suffix(".pub").read_text(),
@@ -84,14 +87,27 @@ def broker_login(secrets: Path) -> Login:
             valid_until=datetime.now(UTC) + timedelta(hours=_BROKER_CERTIFICATE_HOURS),
             key_id="beamdesk-broker",
         )
-        draft = certificate.with_name(f".broker-cert.{os.getpid()}.{time.monotonic_ns()}")
-        draft.write_text(signed + "\n")
-        draft.rename(certificate)
+        _put(certificate, signed)
     return Login(key, certificate)
 
 
-def _lives_on(certificate: Path, authority: str) -> bool:
-    """Whether the certificate is there, of this authority, and in the first half of its life."""
+def gateway_host(secrets: Path) -> Login:
+    """The SSH gateway's host key and its certificate, which is renewed after half of its life."""
+    key = _ensure_key(secrets, "ssh_gateway")
+    certificate = key.with_name("ssh_gateway-cert.pub")
+    if not _lives_on(certificate, ensure_keys(secrets).host_ca_public, _HOST_CERTIFICATE_DAYS * 24 / 2):
+        _put(certificate, sign_host(secrets, key.with_suffix(".pub").read_text(), [GATEWAY]))
+    return Login(key, certificate)
+
+
+def _put(certificate: Path, signed: str) -> None:
+    draft = certificate.with_name(f".{certificate.stem}.{os.getpid()}.{time.monotonic_ns()}")
+    draft.write_text(signed + "\n")
+    draft.rename(certificate)
+
+
+def _lives_on(certificate: Path, authority: str, hours: float) -> bool:
+    """Whether the certificate is there, of this authority, and lives so many hours longer."""
     try:
         identity = load_ssh_public_identity(certificate.read_bytes())
     except (FileNotFoundError, ValueError, UnsupportedAlgorithm):
@@ -99,7 +115,7 @@ def _lives_on(certificate: Path, authority: str) -> bool:
     if not isinstance(identity, SSHCertificate):
         return False
     same = load_ssh_public_identity(authority.encode()) == identity.signature_key()
-    return same and identity.valid_before - time.time() > _BROKER_CERTIFICATE_HOURS * 3600 / 2
+    return same and identity.valid_before - time.time() > hours * 3600
 
 
 def _ensure_key(secrets: Path, name: str) -> Path:
@@ -128,13 +144,14 @@ def _sign(
     principals: Sequence[str],
     until: str,
     options: Sequence[str],
+    serial: int | None = None,
 ) -> str:
     with tempfile.TemporaryDirectory(dir=_ensure_key(secrets, authority).parent) as folder:
         key = Path(folder) / "key.pub"
         key.write_text(public_key.strip() + "\n")
         names = ["-n", ",".join(principals)]
         _keygen(
-            *("-s", str(secrets / authority), "-I", key_id, "-z", str(time.time_ns())),
+            *("-s", str(secrets / authority), "-I", key_id, "-z", str(time.time_ns() if serial is None else serial)),
             *names,
             *("-V", f"{_EARLY}:{until}"),
             *options,

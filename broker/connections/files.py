@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass
 
 # Of RDP clients: no redirection of disks or printers, the clipboard both ways, the window's own size. A client does not
 # connect again by itself, because its ticket was good for one connection.
@@ -49,43 +50,82 @@ def rdp(*, address: str, user: str, password: str, ticket: str, named_by_certifi
     return "\r\n".join((*lines, *_RDP_SETTINGS)) + "\r\n"
 
 
-def ssh(
-    *, session_id: int, address: str, host: str, user: str, private_key: str, certificate: str, host_ca: str, until: str
-) -> str:
-    """The OpenSSH file, for `ssh -F beamdesk-N.conf desktop`; needs OpenSSH 8.5 or newer.
+@dataclass(frozen=True)
+class Gateway:
+    """The SSH gateway as a client sees it: where, as which account, and whom its host certificate is of."""
 
-    It brings its own key, certificate and host authority: on use the key is written to a file that only its owner
-    can read, and hosts are known by their certificates, so there is no question to answer.
+    host: str
+    port: int
+    account: str
+    name: str
+
+
+def ssh(
+    *,
+    session_id: int,
+    address: str,
+    host: str,
+    user: str,
+    gateway: Gateway,
+    certificate: str,
+    host_ca: str,
+    until: str,
+    own_key: bool,
+) -> str:
+    """The OpenSSH file, for `ssh -F beamdesk-N.conf desktop`; needs OpenSSH 8.5 or newer, and holds no private key.
+
+    Both hosts on the way, the gateway and the machine, take the same certificate, and are known by theirs, so there is
+    no question to answer. The certificate is written beside the user's keys on use, because ssh reads it from a file
+    only. With `own_key` its private key lies there too, as `key_file()`; else ssh looks where it always does.
+
+    A ProxyCommand and no ProxyJump, which breaks where the file's own name has a space or a bracket in it, as that of
+    a second download has.
     """
+    key = f"~/.ssh/{key_file(session_id)}"
+    login = {
+        **({"IdentityFile": key, "IdentitiesOnly": "yes"} if own_key else {}),
+        "CertificateFile": f"{key}-cert.pub",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "KnownHostsCommand": f"/bin/echo @cert-authority * {_public(host_ca)}",
+        "UserKnownHostsFile": "/dev/null",
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "ServerAliveInterval": "15",
+    }
+    jump = {"HostKeyAlias": _plain(gateway.name), **login}
+    options = " ".join(f"-o '{name}={value}'" for name, value in jump.items())
     name = f"beamdesk-{session_id}"
-    folder = "%d/.ssh"
-    write = "; ".join(
-        (
-            "umask 077",
-            f"mkdir -p '{folder}'",
-            f"echo {_base64(private_key)} | base64 -d > '{folder}/{name}'",
-            f"echo {_base64(certificate)} | base64 -d > '{folder}/{name}-cert.pub'",
-        )
-    )
+    settings = "\n".join(f"    {name} {value}" for name, value in login.items())
+    way = f"-l {_plain(gateway.account)} -p {gateway.port} {options} -W '[%h]:%p' {_plain(gateway.host)}"
     return f"""\
 # Beamdesk, session {session_id}. Use:  ssh -F {name}.conf desktop
 # Copy files:  sftp -F {name}.conf desktop
-# The key in this file opens this one session, until {until}. Keep it to yourself.
-Match originalhost desktop exec "{write}"
+# It opens this one session, until {until}.
+Match originalhost desktop exec "{_write(session_id, "-cert.pub", certificate)}"
     HostName {_plain(address)}
     User {_plain(user)}
     HostKeyAlias {_plain(host)}
-    IdentityFile "{folder}/{name}"
-    CertificateFile "{folder}/{name}-cert.pub"
-    IdentitiesOnly yes
-    PasswordAuthentication no
-    KbdInteractiveAuthentication no
-    KnownHostsCommand /bin/echo @cert-authority * {host_ca.strip()}
-    UserKnownHostsFile /dev/null
-    GlobalKnownHostsFile /dev/null
-    StrictHostKeyChecking yes
-    ServerAliveInterval 15
+    ProxyCommand ssh -F none {way}
+{settings}
 """
+
+
+def key_file(session_id: int) -> str:
+    """The name of the private key that was made for this session alone, in the user's .ssh folder."""
+    return f"beamdesk-{session_id}"
+
+
+def _write(session_id: int, ending: str, content: str) -> str:
+    """A shell's line that brings the file where it is not yet: it works in every user's shell, fish too, and leaves a
+    file alone that another ssh may be reading."""
+    path, text = f"'%d/.ssh/{key_file(session_id)}{ending}'", f"echo {_base64(content)} | base64 -d"
+    return f"umask 077; mkdir -p '%d/.ssh'; {text} 2> /dev/null | cmp -s - {path} || {text} > {path}"
+
+
+def _public(key: str) -> str:
+    """A public key without its comment."""
+    return " ".join(key.split()[:2])
 
 
 def _base64(text: str) -> str:

@@ -323,7 +323,7 @@ def redeem(db: Session, person: Person, token: str) -> Desktop:
     used = tickets.redeem(db, person, token)
     session = db.get_one(UserSession, used.session_id)
     _must_be_own_and_ready(person, session)
-    return _desktop(db, session, used.sign_in_id)
+    return desktop_of(db, session, used.sign_in_id)
 
 
 def redeem_from_file(db: Session, token: str, way: Way) -> Desktop:
@@ -332,7 +332,7 @@ def redeem_from_file(db: Session, token: str, way: Way) -> Desktop:
     person = person_of(db.get_one(User, used.user_id), used.sign_in_id)
     session = db.get_one(UserSession, used.session_id)
     _must_be_own_and_ready(person, session)
-    return _desktop(db, session, used.sign_in_id)
+    return desktop_of(db, session, used.sign_in_id)
 
 
 def desktop(runtime: Runtime, person: Person, session_id: int) -> Desktop:
@@ -345,7 +345,7 @@ def own_desktop(db: Session, person: Person, session_id: int) -> Desktop:
     """The person's own ready desktop, in the transaction of `db`."""
     session = mine(db, person, session_id)
     _must_be_own_and_ready(person, session)
-    return _desktop(db, session, person.sign_in_id or 0)
+    return desktop_of(db, session, person.sign_in_id or 0)
 
 
 def _must_be_own_and_ready(person: Person, session: UserSession) -> None:
@@ -358,7 +358,8 @@ def _must_be_own_and_ready(person: Person, session: UserSession) -> None:
         )
 
 
-def _desktop(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
+def desktop_of(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
+    """The session's desktop for this sign-in, or SessionNotReady."""
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if session.state != S.READY or machine is None or not machine.address or not session.password:
         raise SessionNotReady(

@@ -30,6 +30,7 @@ from broker.settings.sections import (
     RdpSettings,
     RedisSettings,
     ReservationSettings,
+    SshSettings,
     VmmSettings,
     WebSettings,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Settings",
     "SharedBaseSettings",
     "SizeSettings",
+    "SshSettings",
     "VmmSettings",
     "WebSettings",
     "load",

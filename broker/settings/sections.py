@@ -86,6 +86,22 @@ class RdpSettings(Section):
         return self
 
 
+class SshSettings(Section):
+    """The SSH gateway: where it listens, and the host and port that connection files name (the portal's host, and the
+    port of `listen`, where they are empty); the account that it runs as (the web's own, where it is empty); how many
+    connections it carries at once, in all and of one session, and how many may be on their way in; and for how many
+    seconds after SIGTERM it waits for open ones."""
+
+    listen: Listen = "127.0.0.1:2222"
+    public_host: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
+    public_port: int | None = Field(None, ge=1, le=65535)
+    account: str = Field("", pattern=r"^([a-z_][a-z0-9_.-]*)?$")
+    connections: int = Field(500, ge=1, le=4000)
+    connections_per_session: int = Field(32, ge=1, le=1000)
+    waiting: int = Field(100, ge=1, le=4000)
+    drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+
+
 class LeaseSettings(Section):
     """How long sessions live, in hours, and when to warn, in minutes before the end. `idle_hours` without input and
     load end a session too, `idle_warn_minutes` after a warning; without it, being idle ends none."""

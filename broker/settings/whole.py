@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from broker.errors import BadSettings
 from broker.settings.entries import (
     AccountSettings,
     CloudSettings,
@@ -38,6 +40,7 @@ from broker.settings.sections import (
     RdpSettings,
     RedisSettings,
     ReservationSettings,
+    SshSettings,
     VmmSettings,
     WebSettings,
 )
@@ -67,6 +70,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     gateway: GatewaySettings = GatewaySettings()
     rdp: RdpSettings = RdpSettings()
+    ssh: SshSettings = SshSettings()
     leases: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
     shares: dict[str, Share] = {}
@@ -210,6 +214,23 @@ class Settings(BaseSettings):
         """The host and port that .rdp files name."""
         here = f"{urlsplit(self.web.public_url).hostname}:{self.rdp.listen.rpartition(':')[2]}"
         return self.rdp.public_address or here
+
+    @property
+    def ssh_address(self) -> tuple[str, int]:
+        """The SSH gateway's public host and port, with the defaults filled in."""
+        host = self.ssh.public_host or urlsplit(self.web.public_url).hostname or "localhost"
+        return host, self.ssh.public_port or int(self.ssh.listen.rsplit(":", 1)[1])
+
+    @property
+    def ssh_account(self) -> str:
+        """The account that SSH clients name at the gateway, with the default filled in."""
+        try:
+            return self.ssh.account or pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            raise BadSettings(
+                f"ssh.account: the system knows no account with the number {os.getuid()}.",
+                hint="Say in ssh.account as which account the SSH gateway runs.",
+            ) from None
 
     @property
     def secrets_dir(self) -> Path:

@@ -42,17 +42,6 @@ def rdp_file(session_id: int) -> Response:
     return _file(files.rdp(site().runtime, person(), session_id), "application/x-rdp", f"beamdesk-{session_id}.rdp")
 
 
-@blueprint.get(f"{ONE}/connection.conf")
-@blueprint.doc(responses=[403, 409])
-@needs(Right.CONNECT)
-def ssh_file(session_id: int) -> Response:
-    """The SSH file
-
-    Use it as `ssh -F beamdesk-N.conf desktop`; its certificate ends with the session.
-    """
-    return _file(files.ssh(site().runtime, person(), session_id), "text/plain", f"beamdesk-{session_id}.conf")
-
-
 def _file(text: str, kind: str, name: str) -> Response:
     return Response(text, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 

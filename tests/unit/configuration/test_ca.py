@@ -140,3 +140,18 @@ def test_a_broken_certificate_file_is_replaced(tmp_path: Path, content: str) -> 
     login.certificate.write_text(content)
     ca.broker_login(tmp_path / "secrets")
     assert read(login.certificate).valid_principals == [b"beamdesk-broker"]
+
+
+def test_the_gateways_host_key_is_kept_and_its_certificate_renewed_with_the_authority(tmp_path: Path) -> None:
+    """It is of the gateway and of no machine."""
+    first = ca.gateway_host(tmp_path)
+    shown = first.certificate.read_text()
+    assert read(first.certificate).valid_principals == [b"beamdesk-gateway"]
+    assert first.key.stat().st_mode & 0o777 == 0o600
+    assert ca.gateway_host(tmp_path).certificate.read_text() == shown
+    key = first.key.read_text()
+    for name in ("host_ca", "host_ca.pub"):
+        (tmp_path / name).unlink()
+    again = ca.gateway_host(tmp_path)
+    assert again.key.read_text() == key
+    assert read(again.certificate).signature_key() != read(shown).signature_key()

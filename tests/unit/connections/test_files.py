@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.connections import files
+from broker.connections.files import Gateway
 
 SSH: dict[str, Any] = {
     "session_id": 7,
     "address": "10.0.0.7",
     "host": "machine-3",
     "user": "alice",
-    "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nQUJD\n-----END OPENSSH PRIVATE KEY-----\n",
+    "gateway": Gateway("desks.example.org", 2222, "beamdesk", "beamdesk-gateway"),
     "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA alice\n",
     "host_ca": "ssh-ed25519 BBBB hosts\n",
     "until": "2026-11-21 12:00 UTC",
+    "own_key": True,
 }
 RDP: dict[str, Any] = {
     "address": "desk.example:3389",
@@ -104,33 +108,66 @@ def test_a_file_has_its_own_settings_or_is_not_made(address: str, user: str, pas
     assert len(text.split("\r\n")) == len(files.rdp(**RDP).split("\r\n"))
 
 
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("name", ["host", "account", "name"])
+def test_a_hostile_gateway_makes_no_ssh_file(name: str, value: str) -> None:
+    """Its line is run by a shell."""
+    with pytest.raises(ValueError, match="cannot stand in a connection file"):
+        files.ssh(**{**SSH, "gateway": replace(SSH["gateway"], **{name: value})})
+
+
+def options_of(text: str) -> list[dict[str, str]]:
+    """What ssh is told of the machine, and of the gateway."""
+    settings = dict(line.strip().split(" ", 1) for line in text.splitlines() if line.startswith("    "))
+    words = shlex.split(settings["ProxyCommand"])
+    return [settings, dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "-o")]
+
+
 def test_an_ssh_file_asks_nothing_and_trusts_only_its_own_authority() -> None:
-    """Hosts are known by certificates of the broker's authority, and by nothing that lies on the user's computer."""
-    text = files.ssh(**SSH)
-    found = dict(line.strip().split(" ", 1) for line in text.splitlines() if line.startswith("    "))
-    assert found["HostName"] == "10.0.0.7"
-    assert found["User"] == "alice"
-    assert found["HostKeyAlias"] == "machine-3"
-    assert found["KnownHostsCommand"] == "/bin/echo @cert-authority * ssh-ed25519 BBBB hosts"
-    assert found["StrictHostKeyChecking"] == "yes"
-    assert found["UserKnownHostsFile"] == found["GlobalKnownHostsFile"] == "/dev/null"
-    assert found["PasswordAuthentication"] == found["KbdInteractiveAuthentication"] == "no"
-    assert found["IdentityFile"] == '"%d/.ssh/beamdesk-7"'
-    assert found["CertificateFile"] == '"%d/.ssh/beamdesk-7-cert.pub"'
+    """Both hosts on the way are known by certificates of the broker's authority, and by nothing that lies on the
+    user's computer."""
+    for found, alias in zip(options_of(files.ssh(**SSH)), ("machine-3", "beamdesk-gateway"), strict=True):
+        assert found["HostKeyAlias"] == alias
+        assert found["KnownHostsCommand"] == "/bin/echo @cert-authority * ssh-ed25519 BBBB"
+        assert found["StrictHostKeyChecking"] == "yes"
+        assert found["UserKnownHostsFile"] == found["GlobalKnownHostsFile"] == "/dev/null"
+        assert found["PasswordAuthentication"] == found["KbdInteractiveAuthentication"] == "no"
+        assert found["IdentityFile"] == "~/.ssh/beamdesk-7"
+        assert found["CertificateFile"] == "~/.ssh/beamdesk-7-cert.pub"
+        assert found["IdentitiesOnly"] == "yes"
 
 
-def test_an_ssh_file_brings_its_key_where_only_its_owner_reads_it(tmp_path: Path) -> None:
-    """The very command that ssh runs writes the key and its certificate, in a home that has no .ssh yet."""
+def test_an_ssh_file_leads_through_the_gateway() -> None:
+    """To the machine's own address, as its own user."""
+    settings, _ = options_of(files.ssh(**SSH))
+    words = shlex.split(settings["ProxyCommand"])
+    assert words[:7] == ["ssh", "-F", "none", "-l", "beamdesk", "-p", "2222"]
+    assert words[-3:] == ["-W", "[%h]:%p", "desks.example.org"]
+    assert (settings["HostName"], settings["User"]) == ("10.0.0.7", "alice")
+
+
+def test_an_ssh_file_for_a_registered_key_looks_where_ssh_always_does() -> None:
+    """In the agent, and under the usual names."""
+    for found in options_of(files.ssh(**{**SSH, "own_key": False})):
+        assert not {"IdentityFile", "IdentitiesOnly"} & set(found)
+
+
+def test_an_ssh_file_brings_its_certificate_where_only_its_owner_reads_it(tmp_path: Path) -> None:
+    """The very command that ssh runs writes it, in a home that has no .ssh yet, and not again where it is there."""
     found = re.search(r'exec "(.+)"$', files.ssh(**SSH), re.M)
     assert found
     home = tmp_path / "a home"
     home.mkdir()
-    for _ in range(2):  # a second use finds the files there
+    certificate, written = home / ".ssh/beamdesk-7-cert.pub", set()
+    for _ in range(2):
         subprocess.run(["sh", "-c", found[1].replace("%d", str(home))], check=True)
-    key, certificate = home / ".ssh/beamdesk-7", home / ".ssh/beamdesk-7-cert.pub"
-    assert key.read_text() == SSH["private_key"]
+        written.add(certificate.stat().st_mtime_ns)
     assert certificate.read_text() == SSH["certificate"]
-    assert [path.stat().st_mode & 0o777 for path in (key, key.parent)] == [0o600, 0o700]
+    assert [path.stat().st_mode & 0o777 for path in (certificate, certificate.parent)] == [0o600, 0o700]
+    assert len(written) == 1
+    certificate.write_text("of another session 7")
+    subprocess.run(["sh", "-c", found[1].replace("%d", str(home))], check=True)
+    assert certificate.read_text() == SSH["certificate"]
 
 
 def test_an_ssh_file_says_how_it_is_used() -> None:
@@ -138,3 +175,12 @@ def test_an_ssh_file_says_how_it_is_used() -> None:
     text = files.ssh(**SSH)
     assert "ssh -F beamdesk-7.conf desktop" in text
     assert SSH["until"] in text
+
+
+def test_an_ssh_file_is_read_by_openssh(tmp_path: Path) -> None:
+    """Every line of it, as `ssh -G` shows."""
+    file = tmp_path / "a file (1).conf"
+    file.write_text(files.ssh(**SSH).replace("%d", str(tmp_path)))
+    shown = subprocess.run(["ssh", "-G", "-F", str(file), "desktop"], capture_output=True, text=True, check=True)
+    assert "hostkeyalias machine-3" in shown.stdout
+    assert "proxycommand ssh -F none" in shown.stdout
