@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, Request
 from bench.rows import Row, percentile, write
 from tests.browsers import chromium
 from tests.demo import Demo, running_demo
+from tests.ssh import session_file
 from tests.waiting import until
 
 SUBNET = "10.231.44.0/24"
@@ -59,8 +60,7 @@ def launch(client: httpx2.Client, environment: str) -> tuple[int, float]:
 
 def by_hand(client: httpx2.Client, id_: int, folder: Path) -> float:
     """Seconds to the same desktop, started by hand over SSH on the session's own machine."""
-    file = folder / "session.conf"
-    file.write_bytes(client.get(f"/sessions/{id_}/connection.conf").raise_for_status().content)
+    file = session_file(folder, id_, lambda path, body: client.post(path, json=body).raise_for_status().json())
     ssh = ["ssh", "-F", str(file), "desktop", "python3", "-"]
     script = Path(__file__).with_name("floor.py").read_text()
     return float(subprocess.run(ssh, input=script, check=True, capture_output=True, text=True, timeout=60).stdout)

@@ -107,6 +107,14 @@ def gateway_rdp() -> None:
     rdp.run(_runtime())
 
 
+@gateway.command("ssh")
+def gateway_ssh() -> None:
+    """Carry SSH connections to machines."""
+    from broker.gateways import ssh
+
+    ssh.run(_runtime())
+
+
 @main.command()
 def worker() -> None:
     """Work on the queues: build, configure, probe, destroy, finish."""

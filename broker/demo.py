@@ -49,6 +49,7 @@ def run() -> None:
         port_must_be_free("web.listen", settings.web.listen)
         port_must_be_free("gateway.listen", settings.gateway.listen)
         port_must_be_free("rdp.listen", settings.rdp.listen)
+        port_must_be_free("ssh.listen", settings.ssh.listen)
         _start(settings, account)
 
 

@@ -55,7 +55,7 @@ class Demo:
         except OSError:
             return False
         words = line.split(b"\0")
-        another = part == "gateway" and b"rdp" in words
+        another = part == "gateway" and not {b"rdp", b"ssh"}.isdisjoint(words)
         return ours and WORDS.get(part, part).encode() in words and b"-c" not in words[:2] and not another
 
     def kill(self, part: str, *, all_: bool = False) -> set[int]:
@@ -90,7 +90,7 @@ def _parent(pid: int) -> int | None:
 
 def _prepare(folder: Path, subnet: str, changes: Mapping[str, str]) -> Demo:
     """Write a demo's settings."""
-    web, gateway, rdp = free_port(), free_port(), free_port()
+    web, gateway, rdp, ssh = (free_port() for _ in range(4))
     deployment, state = f"test-{subnet.split('.')[2]}", folder / "var"
     ours = {
         '"127.0.0.1:8080"': f'"127.0.0.1:{web}"',
@@ -98,6 +98,7 @@ def _prepare(folder: Path, subnet: str, changes: Mapping[str, str]) -> Demo:
         '"127.0.0.1:6080"': f'"127.0.0.1:{gateway}"',
         "localhost:6080": f"localhost:{gateway}",
         '"127.0.0.1:3389"': f'"127.0.0.1:{rdp}"',
+        '"127.0.0.1:2222"': f'"127.0.0.1:{ssh}"',
         'state_dir = "var"': f'state_dir = "{state}"',
         "var/run/": f"{state}/run/",
         'deployment = "demo"': f'deployment = "{deployment}"',

@@ -25,7 +25,9 @@ class Visitor:
     name_carrier: Callable[[int], None]
 
 
-def enter(db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int) -> None:
+def enter(
+    db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int, certificate_id: int | None = None
+) -> None:
     """Write the connection down, or raise OverQuota where this session has `most` by this way already.
 
     The process that carries it takes its name before anybody can read the row.
@@ -39,6 +41,7 @@ def enter(db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int) 
         sign_in_id=desktop.sign_in_id,
         gateway=gateway,
         pid=visitor.carrier,
+        certificate_id=certificate_id,
         client=visitor.client,
     )
     db.add(row)

@@ -1,4 +1,4 @@
-"""Closes open desktops whose session is over or whose user signed out: it looks in SQL, and ends their processes.
+"""Closes open connections whose session is over or whose user signed out: it looks in SQL, and ends their processes.
 
 It watches every desktop of this host, by whichever door, those of a gateway that was killed as well. A look that fails,
 because the database is away, closes nothing.
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from broker import metrics
 from broker.connections import openings
-from broker.connections.models import Connection
+from broker.connections.models import Certificate, Connection
 from broker.database import Database, now
 from broker.gateways.processes import carries, end, gateway_name
 from broker.identity.models import SignIn
@@ -68,14 +68,17 @@ def _open_here(database: Database) -> Sequence[Open]:
             select(Connection.id, Connection.pid, _is_over())
             .join(UserSession, UserSession.id == Connection.session_id)
             .join(SignIn, SignIn.id == Connection.sign_in_id)
+            .outerjoin(Certificate, Certificate.id == Connection.certificate_id)
             .where(Connection.gateway == gateway_name(), Connection.closed_at.is_(None))
         )
         return [Open(*row) for row in rows]
 
 
 def _is_over() -> ColumnElement[bool]:
-    signed_out = or_(SignIn.revoked_at.is_not(None), SignIn.expires_at < now())
-    return or_(UserSession.state != SessionState.READY, signed_out)
+    """A certificate lives as long as the lease: it outlives a sign-in that grew old, not one that was ended."""
+    grew_old = and_(Connection.certificate_id.is_(None), SignIn.expires_at < now())
+    withdrawn = or_(SignIn.revoked_at.is_not(None), Certificate.withdrawn_at.is_not(None))
+    return or_(UserSession.state != SessionState.READY, grew_old, withdrawn)
 
 
 def _write_down(database: Database, dead: set[int]) -> None:

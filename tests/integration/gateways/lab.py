@@ -177,7 +177,11 @@ class Lab:
         with self.runtime.database.transaction() as db:
             for name in ("alice", "bob"):
                 db.add(User(name=name, full_name=name.title(), password_hash=""))
+        self._before_start()
         self.gateway = Gateway(listen, config, command)
+
+    def _before_start(self) -> None:
+        """What a gateway of another kind needs."""
 
     def desk(self, name: str = "alice", address: str = ADDRESS) -> Desk:
         """A ready session of this person's, who has just signed in."""
