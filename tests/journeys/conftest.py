@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -58,6 +59,13 @@ def sign_in(demo: Demo, chromium: Browser) -> Iterator[SignIn]:
     yield open_as
     for context in contexts:
         context.close()
+
+
+def download(page: Page, file: Path) -> None:
+    """The SSH file of the desktop that the page shows, as its button gives it."""
+    with page.expect_download() as coming:
+        page.locator('[data-do="ssh"]').click()
+    file.write_bytes(coming.value.path().read_bytes())
 
 
 def number_of(page: Page) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.demo import Demo
-from tests.journeys.conftest import SignIn, end, number_of, pixels
+from tests.journeys.conftest import SignIn, download, end, number_of, pixels
 from tests.waiting import until
 
 
@@ -37,14 +37,16 @@ def test_a_desktop_from_click_to_end(demo: Demo, launched: Page, sign_in: SignIn
     assert end(demo, bob, id_) == 404
 
     file = tmp_path / "a file.conf"
-    file.write_bytes(launched.request.get(f"{demo.url}/api/v1/sessions/{id_}/connection.conf").body())
-    ssh = ["ssh", "-F", str(file), "desktop", "whoami; cat typed"]
-    answer = until(lambda: subprocess.run(ssh, capture_output=True, text=True, timeout=30), "ssh", 30)
+    download(launched, file)
+    line = ["ssh", "-F", str(file), "desktop"]
+    answer = subprocess.run([*line, "whoami; cat typed"], capture_output=True, text=True, timeout=30)
     assert answer.stdout == "alice\nhello from the browser\n", answer.stderr
+    staying = subprocess.Popen([*line, "sleep 300"])
 
     admin = sign_in("admin", "beamtime-admin")
     assert end(demo, admin, id_) == 200
     expect(launched.get_by_role("heading", name="This session has ended")).to_be_visible(timeout=15000)
+    until(lambda: staying.poll() is not None, "the open ssh to end", 10)
 
 
 def test_a_ticket_opens_once_and_only_from_our_page(demo: Demo, launched: Page) -> None:

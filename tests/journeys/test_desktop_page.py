@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.demo import Demo
-from tests.journeys.conftest import SignIn, end, launch, number_of, pixels
+from tests.journeys.conftest import SignIn, download, end, launch, number_of, pixels
 from tests.screens import Screen, colours, difference, screen
 from tests.waiting import until
 
@@ -30,8 +30,7 @@ def run(demo: Demo, tmp_path: Path) -> Run:
     def on_desktop(page: Page, command: str) -> str:
         file = tmp_path / f"{number_of(page)}.conf"
         if not file.exists():
-            url = f"{demo.url}/api/v1/sessions/{number_of(page)}/connection.conf"
-            file.write_bytes(page.request.get(url).body())
+            download(page, file)
         display = "export DISPLAY=:1 XAUTHORITY=/run/beamdesk/session/xauthority"
         line = ["ssh", "-F", str(file), "desktop", f"{display}; {command}"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.portal import account, courses, desktop, docs, pages
+from web.portal import account, courses, desktop, docs, keys, pages
 
 
 def register(app: Flask) -> None:
@@ -14,4 +14,5 @@ def register(app: Flask) -> None:
     app.register_blueprint(account.blueprint)
     app.register_blueprint(courses.blueprint)
     app.register_blueprint(desktop.blueprint)
+    app.register_blueprint(keys.blueprint)
     app.register_blueprint(docs.blueprint)

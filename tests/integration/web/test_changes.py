@@ -19,6 +19,7 @@ from tests.integration.web.conftest import AppWith, NewMachines, SignedIn
 
 SECRET = {"environment": "secret"}
 HEADER = {"X-Requested-With": "test"}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICsv+Lq3ERVnYYyRDVJpb61QBjIDSFygrBlN8IzWhAbg"
 
 
 def everything(runtime: Runtime) -> dict[str, list[Any]]:
@@ -63,8 +64,9 @@ def test_who_lost_the_sign_in_leads_nowhere_and_the_session_goes_on(
     with runtime.database.transaction() as db:
         db.execute(delete(SignIn).where(SignIn.user_id == db.get_one(UserSession, ready_session).user_id))
     assert alice.get("/").status_code == 302
-    for method, path in (("POST", "tickets"), ("GET", "connection.rdp"), ("GET", "connection.conf")):
-        answer = alice.open(f"/api/v1/sessions/{ready_session}/{path}", method=method, headers=HEADER)
+    for method, path in (("POST", "tickets"), ("GET", "connection.rdp"), ("POST", "certificates")):
+        body = {} if method == "POST" else None
+        answer = alice.open(f"/api/v1/sessions/{ready_session}/{path}", method=method, headers=HEADER, json=body)
         assert answer.json["code"] == "not-signed-in"
     assert [session["state"] for session in admin.get("/api/v1/admin/sessions").json] == ["ready"]
 
@@ -104,7 +106,9 @@ def test_what_left_the_settings_is_still_shown(
         ("DELETE", "/sessions/{bobs}", {}, 404, "not-found"),
         ("POST", "/sessions/{bobs}/extend", {"hours": 1}, 404, "not-found"),
         ("POST", "/sessions/{bobs}/tickets", {}, 404, "not-found"),
-        ("GET", "/sessions/{bobs}/connection.conf", None, 404, "not-found"),
+        ("POST", "/sessions/{bobs}/certificates", {"public_key": KEY}, 404, "not-found"),
+        ("POST", "/sessions/{queued}/certificates", {"public_key": KEY}, 409, "session-not-ready"),
+        ("POST", "/me/keys", {"name": "mine", "public_key": "ssh-dss AAAA"}, 422, "invalid-request"),
         ("GET", "/sessions/{bobs}/connection.rdp", None, 404, "not-found"),
         ("POST", "/admin/pools/light-ral/resize", {"target": 0, "limit": 0}, 403, "forbidden"),
         ("POST", "/admin/machines/1/retire", {}, 403, "forbidden"),

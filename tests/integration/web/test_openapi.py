@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from broker.connections import keys
 from broker.courses import service as courses
 from broker.courses.service import Lesson
 from broker.database import now
@@ -32,6 +33,7 @@ from broker.sessions import reservations
 from broker.sessions.reservations import Plan
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines
+from tests.integration.web.test_changes import KEY
 
 CHECKS = [
     not_a_server_error,
@@ -74,6 +76,7 @@ def test_every_answer_is_one_that_the_description_names(
     real |= {"course_id": course.id, "user_id": ada.user_id, "teacher": "nobody"}
     real["user_code"] = devices.begin(runtime, "a script", "192.0.2.1", []).user_code
     real["token_id"] = tokens.make(runtime, ada, "a script", [], timedelta(days=1))[1].id
+    real["key_id"] = keys.add(runtime, ada, "laptop", KEY).id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

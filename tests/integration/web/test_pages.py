@@ -237,9 +237,9 @@ def test_the_ways_to_connect_are_explained(open_as: OpenAs, ready_session: int) 
     page.get_by_role("button", name="Connect").click()
     dialog = page.get_by_role("dialog", name="Connect to Light desktop")
     expect(dialog).to_contain_text(f"ssh -F beamdesk-{ready_session}.conf desktop")
-    for end in (".rdp", ".conf"):
-        link = dialog.get_by_role("link", name=end)
-        assert (link.get_attribute("href") or "").endswith(f"/sessions/{ready_session}/connection{end}")
+    link = dialog.get_by_role("link", name=".rdp")
+    assert (link.get_attribute("href") or "").endswith(f"/sessions/{ready_session}/connection.rdp")
+    expect(dialog.get_by_role("button", name=".conf")).to_be_visible()
 
 
 def test_an_error_leads_to_its_explanation(open_as: OpenAs, site: str) -> None:

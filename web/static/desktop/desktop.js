@@ -4,6 +4,7 @@ import { call } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
+import { sshFile } from "../js/ssh-file.js";
 import { say, sayProblem } from "../js/toast.js";
 
 const id = Number(document.body.dataset.session);
@@ -178,6 +179,7 @@ const actions = {
     localStorage.setItem("desktop-fit", fit ? "yes" : "no");
     applyFit();
   },
+  async ssh() { await sshFile(id); },
   full() {
     if (document.fullscreenElement) document.exitFullscreen();
     else document.documentElement.requestFullscreen();

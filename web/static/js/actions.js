@@ -5,6 +5,7 @@ import { ask, choice } from "./confirm.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
+import { offerKeys, sshFile } from "./ssh-file.js";
 import { say, sayProblem } from "./toast.js";
 
 const sessions = new Set(["session"]);
@@ -22,6 +23,7 @@ const ACTIONS = {
   end,
   "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
   close: (button) => button.closest("dialog").close(),
+  "ssh-file": ({ dataset }) => sshFile(dataset.session, chosenKey()),
   copy,
   "sign-out": signOut,
 };
@@ -90,16 +92,28 @@ async function keep(button) {
   refresh();
 }
 
-function connect({ dataset }) {
+async function connect({ dataset }) {
   const dialog = document.getElementById("connect");
   const way = (name) => dialog.querySelector(`[data-way="${name}"]`);
   dialog.querySelector("h2").textContent = `Connect to ${dataset.title}`;
   way("browser").href = `/desktop/${dataset.session}`;
   way("rdp").href = `/api/v1/sessions/${dataset.session}/connection.rdp`;
-  way("ssh").href = `/api/v1/sessions/${dataset.session}/connection.conf`;
+  way("ssh").dataset.session = dataset.session;
   dialog.querySelector("[data-rdp]").textContent = `xfreerdp beamdesk-${dataset.session}.rdp`;
   dialog.querySelector("[data-ssh]").textContent = `ssh -F beamdesk-${dataset.session}.conf desktop`;
+  dialog.querySelector("[data-vnc]").textContent = vncCommand(`ssh -F beamdesk-${dataset.session}.conf`);
   dialog.showModal();
+  await offerKeys(dialog.querySelector("[data-ssh-keys]"));
+}
+
+/** A native viewer's: ssh brings the desktop's password, which only its user can read there, and then the picture. */
+function vncCommand(ssh) {
+  const tunnel = `${ssh} -f -L $L:$H:$R $G sleep 30`;
+  return `VNC_VIA_CMD='${tunnel}' xtigervncviewer -via desktop -passwd <(${ssh} desktop cat /run/beamdesk/session/vnc-password) localhost:1`;
+}
+
+function chosenKey() {
+  return Number(document.querySelector("[data-ssh-keys] select").value) || null;
 }
 
 async function copy(button) {
