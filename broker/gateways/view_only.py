@@ -5,8 +5,10 @@ pointer, the clipboard, resizing and what reaches beyond the screen are dropped;
 because nobody can say where it ends. Pure: bytes in, bytes out, however they were cut.
 
 The clipboard is kept from the viewer as well. A server hands it to viewers that know nothing of the extended
-clipboard, unasked; so every viewer is made one that knows of it, and that wants to be told of news alone. What it
-then asks for is dropped here.
+clipboard, unasked; so every viewer is made one that knows of it, and that wants to be told of news alone. That is
+said of it in one breath with the gateway's own greeting, for one that is slow to greet, or never says a word, would be
+handed the clipboard too; and what it wants is said before what it knows, so that in no moment the server knows the one
+without the other. What the viewer then asks for is dropped here.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ CONTINUOUS_UPDATES, FENCE, XVP, SET_DESKTOP_SIZE, QEMU = 150, 248, 250, 251, 255
 EXTENDED_CLIPBOARD = 0xC0A1E5CE
 CAPS, NOTIFY, TEXT = 1 << 24, 1 << 27, 1
 NEWS_ALONE = struct.pack(">BxxxiII", CUT_TEXT, -8, CAPS | NOTIFY | TEXT, 0)
+OPENING = NEWS_ALONE + struct.pack(">BxHiI", SET_ENCODINGS, 2, 0, EXTENDED_CLIPBOARD)  # before any viewer speaks
 MOST_ENCODINGS = 1024
 PASSED = frozenset({SET_PIXEL_FORMAT, SET_ENCODINGS, UPDATE_REQUEST, CONTINUOUS_UPDATES, FENCE})
 
@@ -110,8 +113,8 @@ class ViewOnly:
 
 
 def _without_clipboard(message: bytes) -> bytes:
-    """The viewer's encodings, and that it wants to be told of the clipboard's news alone."""
+    """That the viewer wants to be told of the clipboard's news alone, and its encodings."""
     known = list(struct.unpack_from(f">{(len(message) - 4) // 4}I", message, 4))
     if EXTENDED_CLIPBOARD not in known:
         known.append(EXTENDED_CLIPBOARD)
-    return struct.pack(f">BxH{len(known)}I", SET_ENCODINGS, len(known), *known) + NEWS_ALONE
+    return NEWS_ALONE + struct.pack(f">BxH{len(known)}I", SET_ENCODINGS, len(known), *known)

@@ -36,6 +36,7 @@ from broker.settings.sections import (
     LimitSettings,
     PoolTimes,
     RdpSettings,
+    RecordingSettings,
     RedisSettings,
     ReservationSettings,
     VmmSettings,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     quotas: dict[str, QuotaSettings] = {}
     reservations: ReservationSettings = ReservationSettings()
     courses: CourseSettings = CourseSettings()
+    recordings: RecordingSettings = RecordingSettings()
     allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}
@@ -210,6 +212,11 @@ class Settings(BaseSettings):
         """The host and port that .rdp files name."""
         here = f"{urlsplit(self.web.public_url).hostname}:{self.rdp.listen.rpartition(':')[2]}"
         return self.rdp.public_address or here
+
+    @property
+    def recordings_dir(self) -> Path:
+        """The folder of recordings; only the broker's own account may read it."""
+        return (self.recordings.dir or self.state_dir / "recordings").absolute()
 
     @property
     def secrets_dir(self) -> Path:

@@ -16,9 +16,12 @@ from web.api import (
     machines,
     operations,
     pools,
+    recordings,
     reservations,
     sessions,
+    shares,
     sign_in,
+    support,
     tokens,
 )
 
@@ -27,7 +30,18 @@ ROOT = "/api/v1"
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, tokens, devices, environments, sessions, connections, courses):
+    for resource in (
+        sign_in,
+        tokens,
+        devices,
+        environments,
+        sessions,
+        connections,
+        shares,
+        support,
+        recordings,
+        courses,
+    ):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
     for resource in (admin, audit, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")

@@ -30,6 +30,8 @@ from broker.pools.allocation import Wish
 from broker.runtime import Runtime
 from broker.sessions import reservations
 from broker.sessions.reservations import Plan
+from broker.sharing import service as sharing
+from broker.sharing import support
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines
 
@@ -74,6 +76,10 @@ def test_every_answer_is_one_that_the_description_names(
     real |= {"course_id": course.id, "user_id": ada.user_id, "teacher": "nobody"}
     real["user_code"] = devices.begin(runtime, "a script", "192.0.2.1", []).user_code
     real["token_id"] = tokens.make(runtime, ada, "a script", [], timedelta(days=1))[1].id
+    alice, wish = identity.account(runtime, "alice"), {"control": False, "lasts": timedelta(hours=1)}
+    real["share_id"] = sharing.with_user(runtime, alice, ready_session, "ada", **wish).id
+    real["recording_id"] = 1
+    real["request_id"] = support.ask(runtime, ada, ready_session, "why").id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.gateways.greeting import BadViewer
-from broker.gateways.view_only import CUT_TEXT, EXTENDED_CLIPBOARD, LENGTHS, NEWS_ALONE, SET_ENCODINGS, ViewOnly
+from broker.gateways.view_only import (
+    CUT_TEXT,
+    EXTENDED_CLIPBOARD,
+    LENGTHS,
+    NEWS_ALONE,
+    OPENING,
+    SET_ENCODINGS,
+    ViewOnly,
+)
 
 ASKED = struct.pack(">BBHHHH", 3, 1, 0, 0, 800, 600)
 PIXELS = bytes([0, 0, 0, 0]) + bytes(16)
@@ -78,15 +86,22 @@ def _kinds(stream: bytes) -> list[int]:
 @pytest.mark.parametrize("known", [(0, 16), (0, EXTENDED_CLIPBOARD)])
 def test_no_viewer_is_handed_the_clipboard_unasked(known: tuple[int, ...]) -> None:
     """To the server each is one that wants to hear that there is news, and no more."""
-    passed = ViewOnly().hear(encodings(*known))
+    said = ViewOnly().hear(encodings(*known))
+    assert said.startswith(NEWS_ALONE), "for a moment the server would hand it over"
+    passed = said.removeprefix(NEWS_ALONE)
     (number,) = struct.unpack_from(">H", passed, 2)
     listed = struct.unpack_from(f">{number}I", passed, 4)
     assert listed.count(EXTENDED_CLIPBOARD) == 1
-    assert passed[4 + 4 * number :] == NEWS_ALONE
+    assert len(passed) == 4 + 4 * number
     kind, length, flags, largest = struct.unpack(">BxxxiII", NEWS_ALONE)
     assert (kind, length, largest) == (CUT_TEXT, -8, 0)
     assert not flags & (1 << 28)  # provide
     assert not flags & (1 << 25)  # request
+
+
+def test_it_is_said_before_any_viewer_speaks() -> None:
+    """One that never says what it knows is to the server one that wants news alone, too."""
+    assert ViewOnly().hear(encodings(0)) == OPENING
 
 
 def test_a_large_clipboard_is_dropped_without_being_kept() -> None:

@@ -5,6 +5,7 @@ import { ask, choice } from "./confirm.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
+import { answer, openSharing } from "./sharing.js";
 import { say, sayProblem } from "./toast.js";
 
 const sessions = new Set(["session"]);
@@ -20,6 +21,10 @@ const ACTIONS = {
   stay,
   keep,
   end,
+  share: ({ dataset }) => openSharing(dataset.session, dataset.title),
+  "join-share": joinShare,
+  "leave-share": leaveShare,
+  answer: ({ dataset }) => answer(dataset.request, dataset.answer),
   "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
   close: (button) => button.closest("dialog").close(),
   copy,
@@ -100,6 +105,18 @@ function connect({ dataset }) {
   dialog.querySelector("[data-rdp]").textContent = `xfreerdp beamdesk-${dataset.session}.rdp`;
   dialog.querySelector("[data-ssh]").textContent = `ssh -F beamdesk-${dataset.session}.conf desktop`;
   dialog.showModal();
+}
+
+async function joinShare({ dataset }) {
+  const { id } = await call("POST", "/shares/join", { token: dataset.token });
+  await leave(`/shared/${id}`);
+}
+
+async function leaveShare({ dataset }) {
+  const sure = await ask({ title: `Give ${dataset.title} back?`, text: `${dataset.owner} can share it with you again.`, yes: "Give it back" });
+  if (!sure) return;
+  await call("DELETE", `/shares/${dataset.share}`);
+  refresh();
 }
 
 async function copy(button) {
