@@ -19,6 +19,7 @@ from broker.sessions import seats
 from broker.sessions.launches import LaunchLog
 from broker.sessions.upkeep import SessionUpkeep
 from broker.settings import Settings
+from broker.sharing import recordings
 
 log = structlog.get_logger()
 REAP_EVERY = 15  # ticks
@@ -50,6 +51,7 @@ def run(runtime: Runtime) -> None:
             pools.tend(sessions.tend())
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)
+                recordings.forget_old(runtime.settings)
             tick += 1
     sealer.join()
     candidate.resign()

@@ -109,9 +109,9 @@ def sign_in(machine: Wire, password: str) -> None:
         raise RfbRefused(f"The desktop refused our password{_reason(machine)}.")
 
 
-def initialise(machine: Wire) -> tuple[int, int, bytes]:
-    """Send a shared ClientInit; width, height and the whole ServerInit as it came."""
-    machine.sendall(b"\x01")
+def initialise(machine: Wire, first: bytes = b"") -> tuple[int, int, bytes]:
+    """Send a shared ClientInit, and `first` in the same breath; width, height and the whole ServerInit as it came."""
+    machine.sendall(b"\x01" + first)
     head = exactly(machine, 24)
     width, height, name_length = struct.unpack(">HH16xI", head)
     if name_length > _LARGEST_NAME:

@@ -1,11 +1,12 @@
-"""Tickets, users' SSH keys, the certificates signed for keys, and the connections that all of these opened."""
+"""Tickets, users' SSH keys, the certificates signed for keys, the connections that all of these opened, and the
+shares by which others than the owner come."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from broker.database import Base, now
@@ -30,6 +31,7 @@ class Ticket(Base):
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     sign_in_id: Mapped[int] = mapped_column(ForeignKey("sign_ins.id"))
+    share_id: Mapped[int | None] = mapped_column(ForeignKey("shares.id"))  # by which a guest comes
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
@@ -84,9 +86,54 @@ class Connection(Base):
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     sign_in_id: Mapped[int] = mapped_column(ForeignKey("sign_ins.id"))
+    share_id: Mapped[int | None] = mapped_column(ForeignKey("shares.id"), index=True)  # of a guest's
+    view_only: Mapped[bool] = mapped_column(default=False)
     gateway: Mapped[str] = mapped_column(String(80))
     pid: Mapped[int]
     certificate_id: Mapped[int | None] = mapped_column(ForeignKey("certificates.id"), index=True)
     client: Mapped[str] = mapped_column(String(64))
     opened_at: Mapped[datetime] = mapped_column(default=now)
     closed_at: Mapped[datetime | None]
+
+
+class ShareKind(StrEnum):
+    """Why somebody may open another one's desktop."""
+
+    NAMED = "named"  # its owner named the guest
+    LINK = "link"  # a link, which is nobody's: who opens it becomes a guest with a share of their own
+    JOINED = "joined"  # came by a link
+    SUPPORT = "support"  # asked to, and the owner allowed it
+    BREAK_GLASS = "break-glass"  # an administrator, for a reason, without asking
+
+
+class Share(Base):
+    """One guest's right to open a session's desktop in the browser, until it ends or is withdrawn; or a link to such.
+
+    Of a link only the secret's hash is kept. Who looks cannot also `control`: the gateway sees to that.
+    """
+
+    __tablename__ = "shares"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
+    kind: Mapped[ShareKind] = mapped_column(String(16))
+    made_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)  # the guest; None: a link
+    token_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    link_id: Mapped[int | None] = mapped_column(ForeignKey("shares.id"), index=True)  # by which the guest came
+    control: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was not withdrawn, and its time is not over. Its session may be over all the same."""
+        return self.withdrawn_at is None and self.expires_at > now()
+
+
+def share_stands() -> ColumnElement[bool]:
+    """The same, for a query."""
+    return and_(Share.withdrawn_at.is_(None), Share.expires_at > now())

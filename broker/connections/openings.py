@@ -17,16 +17,18 @@ from broker.identity.models import User
 def note_opened(db: Session, row: Connection, user: str) -> None:
     """The user opened the session's desktop; `row` has its id."""
     detail = {"way": str(row.way), "connection": row.id, "sign_in": row.sign_in_id}
+    if row.share_id is not None:
+        detail |= {"share": row.share_id, "view_only": row.view_only}
     events.write_down(db, "session:connect", row.session_id, actor=user, **detail)
 
 
-def close(db: Session, which: ColumnElement[bool]) -> None:
-    """Write down that these connections have ended."""
+def close(db: Session, which: ColumnElement[bool]) -> set[int]:
+    """Write down that these connections have ended; the shares by which guests had opened some of them."""
     closed = db.execute(
         update(Connection)
         .where(which)
         .values(closed_at=now())
-        .returning(Connection.id, Connection.session_id, Connection.user_id, Connection.client)
+        .returning(Connection.id, Connection.session_id, Connection.user_id, Connection.client, Connection.share_id)
         .execution_options(synchronize_session=False)
     ).all()
     names = _names(db, [row.user_id for row in closed])
@@ -34,6 +36,7 @@ def close(db: Session, which: ColumnElement[bool]) -> None:
         with events.coming(Origin(client=row.client or None)):
             user = names.get(row.user_id, events.SYSTEM)
             events.write_down(db, "session:disconnect", row.session_id, actor=user, connection=row.id)
+    return {row.share_id for row in closed if row.share_id is not None}
 
 
 def _names(db: Session, ids: Sequence[int]) -> dict[int, str]:

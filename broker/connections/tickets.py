@@ -17,8 +17,16 @@ from broker.identity.service import Person, digest
 KEPT = timedelta(days=1)
 
 
-def issue(db: Session, session_id: int, person: Person, seconds: int, way: Way = Way.BROWSER) -> str:
-    """A new ticket's secret; the ticket hangs on the person's sign-in and dies with it."""
+def issue(
+    db: Session,
+    session_id: int,
+    person: Person,
+    seconds: int,
+    way: Way = Way.BROWSER,
+    *,
+    share_id: int | None = None,
+) -> str:
+    """A new ticket's secret; the ticket hangs on the person's sign-in and dies with it, as a guest's with the share."""
     token = secrets.token_urlsafe(24)
     db.add(
         Ticket(
@@ -27,6 +35,7 @@ def issue(db: Session, session_id: int, person: Person, seconds: int, way: Way =
             session_id=session_id,
             user_id=person.user_id,
             sign_in_id=person.sign_in_id,
+            share_id=share_id,
             expires_at=now() + timedelta(seconds=seconds),
         )
     )

@@ -33,9 +33,17 @@ class Carrying:
     """One desktop's bytes, both ways, over two sockets that do not block."""
 
     def __init__(
-        self, viewer: Viewer, machine: socket.socket, *, on_first_frame: Callable[[], None], patience: Patience
+        self,
+        viewer: Viewer,
+        machine: socket.socket,
+        *,
+        on_first_frame: Callable[[], None],
+        patience: Patience,
+        passed: Callable[[bytes], bytes] = bytes,
+        shown: Callable[[bytes], None] = lambda _: None,
     ) -> None:
-        self._viewer, self._machine = viewer, machine
+        """`passed` gives what may reach the machine of what the viewer said; `shown` is told what it is shown."""
+        self._viewer, self._machine, self._passed, self._shown = viewer, machine, passed, shown
         self._on_first_frame, self._patience = on_first_frame, patience
         self._first = FirstFrame()
         self._to_machine = bytearray()
@@ -67,7 +75,7 @@ class Carrying:
     def _from_viewer(self, readable: bool) -> None:
         if readable:
             self._heard = time.monotonic()
-            self._to_machine += self._viewer.said()
+            self._to_machine += self._passed(self._viewer.said())
         if self._to_machine:
             with suppress(BlockingIOError), _leaving():
                 del self._to_machine[: self._machine.send(self._to_machine)]
@@ -78,6 +86,7 @@ class Carrying:
         if not data:
             raise MachineLeft(MACHINE_LEFT)
         self._taken = time.monotonic()
+        self._shown(data)
         self._viewer.say(data)
         if not self._first.seen and self._first.watch(data):
             self._on_first_frame()

@@ -27,7 +27,12 @@ Admit = Callable[[Callable[[int], None]], Desktop]  # lets in who may pass; is g
 
 
 class Clerk:
-    """The carrying process's side: ask once who is admitted, then tell how far the launch has come."""
+    """The carrying process's side: ask once who is admitted, then tell how far the launch has come.
+
+    `connection_id` is of the connection's row, once somebody is admitted.
+    """
+
+    connection_id = 0
 
     def __init__(self, runtime: Runtime, admit: Admit) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the clerk
@@ -44,6 +49,7 @@ class Clerk:
         """The desktop, once this process has the name that its row says; or the BrokerError that refused it."""
         try:
             while isinstance(answer := self._pipe.recv(), int):
+                self.connection_id = answer
                 take_name(answer)
                 self._pipe.send(answer)
         except (EOFError, TimeoutError):

@@ -18,15 +18,18 @@ from websockify.websocketproxy import ProxyRequestHandler
 from websockify.websocketserver import WebSocketRequestHandlerMixIn
 
 from broker import rfb
-from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, TicketRefused
+from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, ServiceDown, TicketRefused
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
 from broker.gateways.door import VNC_PORT, Door
 from broker.gateways.forwarded import client
 from broker.gateways.greeting import BadViewer, Greeting
 from broker.gateways.patience import hurry
+from broker.gateways.view_only import OPENING, ViewOnly
 from broker.gateways.viewer import Left, TooMuch, Viewer
 from broker.sessions.service import Desktop
+from broker.sharing import recordings
+from broker.sharing.recordings import Full
 
 log = structlog.get_logger()
 
@@ -40,6 +43,7 @@ CODES: dict[type[Exception], int] = {
     MachineLeft: TRY_AGAIN,
     BadViewer: PROTOCOL_ERROR,
     TooMuch: TOO_BIG,
+    Full: TRY_AGAIN,
 }
 
 
@@ -56,10 +60,24 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
             self._clerk = Clerk(self.server.runtime, self._admit)
             self._desktop = self._clerk.admitted()
             self._machine, self._greeting = _reach(self._desktop, self.server.patience.machine)
+            self._shown = self._recorded() if self._desktop.recorded else lambda _: None
         except BrokerError as error:
             self._refuse(error)
         else:
             WebSocketRequestHandlerMixIn.handle_upgrade(self)
+
+    def _recorded(self) -> Callable[[bytes], None]:
+        """What writes the recording of this window, which has its handshake already; nobody looks in unrecorded."""
+        try:
+            recorder = recordings.begin(self.server.runtime.settings, self._clerk.connection_id)
+            recorder.shown(self._greeting.whole)
+        except OSError as error:
+            self._machine.close()
+            log.warning("gateway.recording", error=str(error))
+            raise ServiceDown(
+                "This window cannot be recorded, so it is not opened.", hint="Tell an operator."
+            ) from None
+        return recorder.shown
 
     def _admit(self, name_carrier: Callable[[int], None]) -> Desktop:
         """Run by the clerk, which must not keep the viewer's connection open."""
@@ -100,7 +118,7 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         with self._machine as machine:
             try:
                 self._carry(viewer, machine)
-            except (Left, Ended, BadViewer, TooMuch, OSError) as end:
+            except (Left, Ended, BadViewer, TooMuch, Full, OSError) as end:
                 code, why = CODES.get(type(end), NORMAL), str(end)
         if self._hung_up:
             code, why = GOING_AWAY, "Beamdesk closed this desktop"
@@ -116,11 +134,19 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
     def _carry(self, viewer: Viewer, machine: socket.socket) -> None:
         _greet(viewer, self._greeting)
         self._clerk.reached("handshake")
-        machine.sendall(self._greeting.rest)
+        passed = ViewOnly().hear if self._desktop.view_only else bytes
+        machine.sendall(passed(self._greeting.rest))
         machine.setblocking(False)
         hurry(0)
         first_frame = partial(self._clerk.reached, LAST)
-        Carrying(viewer, machine, on_first_frame=first_frame, patience=self.server.patience).run()
+        Carrying(
+            viewer,
+            machine,
+            on_first_frame=first_frame,
+            patience=self.server.patience,
+            passed=passed,
+            shown=self._shown,
+        ).run()
 
 
 def serve(connection: socket.socket, address: Any, server: Any) -> None:
@@ -139,7 +165,7 @@ def _reach(desktop: Desktop, timeout: float) -> tuple[socket.socket, Greeting]:
         machine = socket.create_connection((desktop.address, VNC_PORT), timeout=timeout)
         machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rfb.sign_in(machine, desktop.password)
-        return machine, Greeting(rfb.initialise(machine)[2])
+        return machine, Greeting(rfb.initialise(machine, OPENING if desktop.view_only else b"")[2])
     except rfb.RfbRefused as error:
         raise rfb.RfbRefused(error.message, hint=AGAIN) from None
     except OSError as error:

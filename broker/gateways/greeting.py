@@ -33,6 +33,11 @@ class Greeting:
         return not self._steps
 
     @property
+    def whole(self) -> bytes:
+        """All that a viewer is told in its handshake."""
+        return self.opening + bytes([1, rfb.SECURITY_NONE]) + bytes(4) + self._server_init
+
+    @property
     def rest(self) -> bytes:
         """What the viewer said beyond the handshake, for the machine."""
         return bytes(self._heard) if self.done else b""

@@ -28,17 +28,19 @@ class Visitor:
 def enter(
     db: Session, desktop: Desktop, way: Way, visitor: Visitor, most: int, certificate_id: int | None = None
 ) -> None:
-    """Write the connection down, or raise OverQuota where this session has `most` by this way already.
+    """Write the connection down, or raise OverQuota where who comes has `most` of this session by this way already.
 
     The process that carries it takes its name before anybody can read the row.
     """
     gateway = gateway_name()
-    _must_have_room(db, gateway, way, desktop.session_id, most)
+    _must_have_room(db, gateway, way, desktop, most)
     row = Connection(
         way=way,
         session_id=desktop.session_id,
         user_id=desktop.user_id,
         sign_in_id=desktop.sign_in_id,
+        share_id=desktop.share_id,
+        view_only=desktop.view_only,
         gateway=gateway,
         pid=visitor.carrier,
         certificate_id=certificate_id,
@@ -51,9 +53,11 @@ def enter(
     visitor.name_carrier(row.id)
 
 
-def _must_have_room(db: Session, gateway: str, way: Way, session_id: int, most: int) -> None:
+def _must_have_room(db: Session, gateway: str, way: Way, desktop: Desktop, most: int) -> None:
+    """Each one who opens it has so many windows, so that guests never keep its owner out."""
     query = select(func.count()).where(
-        Connection.session_id == session_id,
+        Connection.session_id == desktop.session_id,
+        Connection.user_id == desktop.user_id,
         Connection.gateway == gateway,
         Connection.way == way,
         Connection.closed_at.is_(None),

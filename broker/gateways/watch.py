@@ -1,4 +1,5 @@
-"""Closes open connections whose session is over or whose user signed out: it looks in SQL, and ends their processes.
+"""Closes open connections whose session is over, whose user signed out, or that are no longer shared with who has them:
+it looks in SQL, and ends their processes.
 
 It watches every desktop of this host, by whichever door, those of a gateway that was killed as well. A look that fails,
 because the database is away, closes nothing.
@@ -13,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
 
 from broker import metrics
 from broker.connections import openings
-from broker.connections.models import Certificate, Connection
-from broker.database import Database, now
+from broker.connections.models import Certificate, Connection, Share, share_stands
+from broker.database import Database, changed, now
 from broker.gateways.processes import carries, end, gateway_name
 from broker.identity.models import SignIn
 from broker.runtime import Runtime
@@ -69,6 +71,7 @@ def _open_here(database: Database) -> Sequence[Open]:
             .join(UserSession, UserSession.id == Connection.session_id)
             .join(SignIn, SignIn.id == Connection.sign_in_id)
             .outerjoin(Certificate, Certificate.id == Connection.certificate_id)
+            .outerjoin(Share, Share.id == Connection.share_id)
             .where(Connection.gateway == gateway_name(), Connection.closed_at.is_(None))
         )
         return [Open(*row) for row in rows]
@@ -78,7 +81,13 @@ def _is_over() -> ColumnElement[bool]:
     """A certificate lives as long as the lease: it outlives a sign-in that grew old, not one that was ended."""
     grew_old = and_(Connection.certificate_id.is_(None), SignIn.expires_at < now())
     withdrawn = or_(SignIn.revoked_at.is_not(None), Certificate.withdrawn_at.is_not(None))
-    return or_(UserSession.state != SessionState.READY, grew_old, withdrawn)
+    return or_(UserSession.state != SessionState.READY, grew_old, withdrawn, _is_shared_no_longer())
+
+
+def _is_shared_no_longer() -> ColumnElement[bool]:
+    """A guest's, whose share does not stand; or who may control now and looked before, or the other way round."""
+    other = or_(and_(Connection.view_only, Share.control), and_(~Connection.view_only, ~Share.control))
+    return and_(Connection.share_id.is_not(None), or_(~share_stands(), other))
 
 
 def _write_down(database: Database, dead: set[int]) -> None:
@@ -90,4 +99,11 @@ def _write_down(database: Database, dead: set[int]) -> None:
         if not db.scalar(select(Connection.id).where(gone).limit(1)):
             return
     with database.transaction() as db:
-        openings.close(db, gone)
+        _tell_owners(db, openings.close(db, gone))
+
+
+def _tell_owners(db: Session, shares: set[int]) -> None:
+    """The pages of owners whose guests have left hear of it."""
+    of_owners = select(Share.id, UserSession.user_id).join(UserSession, UserSession.id == Share.session_id)
+    for share_id, owner in db.execute(of_owners.where(Share.id.in_(shares))):
+        changed(db, "share", share_id, owner)

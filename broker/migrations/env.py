@@ -11,7 +11,8 @@ import broker.identity.models
 import broker.leader
 import broker.pools.images
 import broker.pools.models
-import broker.sessions.models  # noqa: F401
+import broker.sessions.models
+import broker.sharing.models  # noqa: F401
 from broker.database import Base
 
 connection = context.config.attributes["connection"]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import tickets
-from broker.connections.models import Way
+from broker.connections.models import Share, ShareKind, Way
 from broker.database import now
 from broker.errors import (
     AlreadyRunning,
@@ -23,6 +23,7 @@ from broker.errors import (
     NothingFits,
     NoVacantMachine,
     SessionNotReady,
+    TicketRefused,
     UnknownEnvironment,
 )
 from broker.identity.models import User
@@ -305,7 +306,10 @@ def ticket(runtime: Runtime, person: Person, session_id: int) -> str:
 
 @dataclass(frozen=True)
 class Desktop:
-    """Where a session's desktop is, for those who carry its bytes. `password` never leaves the broker's side."""
+    """Where a session's desktop is, for those who carry its bytes. `password` never leaves the broker's side.
+
+    `user` is who opens it: its owner, or a guest, who comes by a share.
+    """
 
     session_id: int
     user_id: int
@@ -316,12 +320,17 @@ class Desktop:
     address: str
     host_key: str
     password: str
+    share_id: int | None = None
+    view_only: bool = False
+    recorded: bool = False
 
 
 def redeem(db: Session, person: Person, token: str) -> Desktop:
     """Use the person's ticket up; the desktop that it opens, or TicketRefused or SessionNotReady."""
     used = tickets.redeem(db, person, token)
     session = db.get_one(UserSession, used.session_id)
+    if used.share_id is not None:
+        return _desktop_of_guest(db, person, session, db.get_one(Share, used.share_id), used.sign_in_id)
     _must_be_own_and_ready(person, session)
     return desktop_of(db, session, used.sign_in_id)
 
@@ -333,6 +342,21 @@ def redeem_from_file(db: Session, token: str, way: Way) -> Desktop:
     session = db.get_one(UserSession, used.session_id)
     _must_be_own_and_ready(person, session)
     return desktop_of(db, session, used.sign_in_id)
+
+
+def _desktop_of_guest(db: Session, person: Person, session: UserSession, share: Share, sign_in_id: int) -> Desktop:
+    if share.user_id != person.user_id or not share.stands:
+        raise TicketRefused("This desktop is no longer shared with you.", hint="Ask its owner to share it again.")
+    events.changed(db, "share", share.id, session.user_id)  # the owner's pages show who is there
+    found = desktop_of(db, session, sign_in_id)
+    return replace(
+        found,
+        user_id=person.user_id,
+        user=person.name,
+        share_id=share.id,
+        view_only=not share.control,
+        recorded=share.kind in (ShareKind.SUPPORT, ShareKind.BREAK_GLASS),
+    )
 
 
 def desktop(runtime: Runtime, person: Person, session_id: int) -> Desktop:
@@ -350,7 +374,7 @@ def own_desktop(db: Session, person: Person, session_id: int) -> Desktop:
 
 def _must_be_own_and_ready(person: Person, session: UserSession) -> None:
     if session.user_id != person.user_id:
-        raise Forbidden("Only its owner may open this desktop.", hint="An administrator can end it, not look into it.")
+        raise Forbidden("Only its owner may open this desktop.", hint="Its owner can share it with you.")
     if session.state != S.READY:
         raise SessionNotReady(
             f"Session {session.id} is {session.state}; it has no desktop to open.",

@@ -136,6 +136,14 @@ class CourseSettings(Section):
     picture_seconds: float = Field(4, ge=1, le=600)
 
 
+class RecordingSettings(Section):
+    """Where the recordings of support's windows are (in `state_dir` where nothing is said; gateways, web processes and
+    managers on several hosts need one folder that all see), and for how many days they are kept."""
+
+    dir: Path | None = None
+    keep_days: float = Field(30, gt=0, le=3660)
+
+
 class AllocationSettings(Section):
     """How much each rule counts where several pools with a vacant machine fit a wish; 0 is not at all.
     operators.md has an example."""

@@ -38,6 +38,7 @@ from broker.settings.sections import (
     LimitSettings,
     PoolTimes,
     RdpSettings,
+    RecordingSettings,
     RedisSettings,
     ReservationSettings,
     SshSettings,
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     quotas: dict[str, QuotaSettings] = {}
     reservations: ReservationSettings = ReservationSettings()
     courses: CourseSettings = CourseSettings()
+    recordings: RecordingSettings = RecordingSettings()
     allocation: AllocationSettings = AllocationSettings()
     times: PoolTimes = PoolTimes()
     clouds: dict[Name, CloudSettings] = {}
@@ -231,6 +233,11 @@ class Settings(BaseSettings):
                 f"ssh.account: the system knows no account with the number {os.getuid()}.",
                 hint="Say in ssh.account as which account the SSH gateway runs.",
             ) from None
+
+    @property
+    def recordings_dir(self) -> Path:
+        """The folder of recordings; only the broker's own account may read it."""
+        return (self.recordings.dir or self.state_dir / "recordings").absolute()
 
     @property
     def secrets_dir(self) -> Path:

@@ -16,6 +16,7 @@ from broker.sessions import booked, seats, timings
 from broker.sessions import overview as sessions
 from broker.sessions.models import LIVE, UserSession
 from broker.sessions.waiting import queued_by_pool
+from broker.sharing import support
 from web.rights import needs
 from web.site import person, site
 
@@ -58,7 +59,9 @@ def _pools(db: Session) -> dict[str, Any]:
 
 
 def _sessions(db: Session) -> dict[str, Any]:
-    return {"sessions": sessions.cards(db, site().settings, UserSession.state.in_(LIVE), limit=500)}
+    asked, inside = support.joining(db, person())
+    cards = sessions.cards(db, site().settings, UserSession.state.in_(LIVE), limit=500)
+    return {"sessions": cards, "asked": asked, "inside": inside}
 
 
 def _queue(db: Session) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from web.api import (
     machines,
     operations,
     pools,
+    recordings,
     reservations,
     sessions,
+    shares,
     sign_in,
+    support,
     tokens,
 )
 
@@ -28,7 +31,19 @@ ROOT = "/api/v1"
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, tokens, devices, environments, sessions, connections, keys, courses):
+    for resource in (
+        sign_in,
+        tokens,
+        devices,
+        environments,
+        sessions,
+        connections,
+        keys,
+        shares,
+        support,
+        recordings,
+        courses,
+    ):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
     for resource in (admin, audit, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")

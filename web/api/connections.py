@@ -27,7 +27,7 @@ def ticket(session_id: int) -> TicketOut:
     It opens one connection, once, within a minute.
     """
     token = service.ticket(site().runtime, person(), session_id)
-    return TicketOut(ticket=token, url=f"{_gateway()}/desktop?token={token}")
+    return TicketOut(ticket=token, url=f"{gateway()}/desktop?token={token}")
 
 
 @blueprint.get(f"{ONE}/connection.rdp")
@@ -46,7 +46,7 @@ def _file(text: str, kind: str, name: str) -> Response:
     return Response(text, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def _gateway() -> str:
+def gateway() -> str:
     """The gateway's address; where it is on the host that the page came from, by the name that was used there."""
     public, used = urlsplit(site().settings.gateway.public_url), urlsplit(f"//{request.host}").hostname
     page = urlsplit(site().settings.web.public_url).hostname

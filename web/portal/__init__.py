@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.portal import account, courses, desktop, docs, keys, pages
+from web.portal import account, courses, desktop, docs, keys, pages, sharing
 
 
 def register(app: Flask) -> None:
@@ -16,3 +16,4 @@ def register(app: Flask) -> None:
     app.register_blueprint(desktop.blueprint)
     app.register_blueprint(keys.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.register_blueprint(sharing.blueprint)

@@ -13,11 +13,13 @@ from web.site import person, site
 blueprint = Blueprint("account", __name__)
 MEANING = {
     Right.READ: "see your sessions",
-    Right.LAUNCH: "launch, extend and end your desktops",
-    Right.CONNECT: "open your desktops",
+    Right.LAUNCH: "launch, extend, share and end your desktops",
+    Right.CONNECT: "open your desktops, and those that are shared with you",
     Right.TEACH: "make and run your courses",
     Right.ACCOUNT: "see and end your sign-ins and tokens, and make tokens",
     Right.LOOK: "see everybody's sessions and the dashboard",
+    Right.JOIN: "ask to join somebody's desktop",
+    Right.BREAK_GLASS: "join anybody's desktop without asking",
     Right.OPERATE: "steer pools, machines, clouds and reservations",
     Right.AUDIT: "read the audit log",
     Right.ACT: "act for named users",
@@ -55,6 +57,7 @@ def _waiting(code: str) -> DeviceGrant | None:
 def _tokens() -> dict[str, object]:
     who = person()
     who.must(Right.ACCOUNT)
-    grantable = {right.value: MEANING[right] for right in Right if right in MAY[who.role] and right is not Right.READ}
+    offered = [right for right in Right if right in MAY[who.role] and right not in (Right.READ, Right.BREAK_GLASS)]
+    grantable = {right.value: MEANING[right] for right in offered}
     with site().runtime.database.reading() as db:
         return {"tokens": tokens.listed(db, who), "grantable": grantable, "meaning": MEANING}

@@ -18,6 +18,8 @@ from broker.identity.service import Person
 from broker.sessions import availability, overview, service
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
+from broker.sharing import overview as sharing
+from broker.sharing import recordings, support
 from web import security
 from web.guessing import check_password
 from web.site import person, person_or_none, site
@@ -34,7 +36,8 @@ def around_every_page() -> dict[str, Any]:
     who = None
     with suppress(SQLAlchemyError):
         who = person_or_none()
-    asked = {"soon": partial(_soon, who), "has_courses": partial(_has_courses, who)} if who else {}
+    asks = {"soon": _soon, "has_courses": _has_courses, "asking": _asking}
+    asked = {name: partial(ask, who) for name, ask in asks.items()} if who else {}
     return {"title": site().settings.title, "desktop_url": desktop_url, "person": who, **asked}
 
 
@@ -56,6 +59,12 @@ def _soon(who: Person) -> dict[str, list[Card]]:
         "ending": [card for card in found if card.expires_at and card.expires_at < soon],
         "idle": [card for card in found if card.use and card.use.warned and card.use.ends_at],
     }
+
+
+def _asking(who: Person) -> list[Any]:
+    with suppress(SQLAlchemyError), site().runtime.database.reading() as db:
+        return support.open_questions(db, who)
+    return []
 
 
 def _has_courses(who: Person) -> bool:
@@ -104,7 +113,10 @@ def history() -> str:
     template = "fragments/history.html" if request.headers.get("HX-Request") else "history.html"
     with site().runtime.database.reading() as db:
         ended = overview.ended(db, site().settings, person(), limit=PAGE + 1, before=before)
-    return render_template(template, ended=ended[:PAGE], more=len(ended) > PAGE, first=before is None)
+        ids = [card.id for card in ended]
+        visits, recorded = sharing.visits(db, ids), recordings.of_sessions(db, site().settings, ids)
+    shown = {"ended": ended[:PAGE], "visits": visits, "recorded": recorded}
+    return render_template(template, **shown, more=len(ended) > PAGE, first=before is None)
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
@@ -136,10 +148,13 @@ def _sign_in_page(wanted: str, error: BrokerError | None = None) -> str:
 def _sessions() -> dict[str, Any]:
     who, settings = person(), site().settings
     with site().runtime.database.reading() as db:
+        active = overview.active(db, settings, who)
         return {
-            "sessions": overview.active(db, settings, who),
+            "sessions": active,
             "just_over": overview.just_over(db, settings, who),
             "my_seats": courses.mine(db, settings, who),
+            "here": sharing.here(db, [card.id for card in active]),
+            "shared": sharing.shared_with(db, settings, who),
         }
 
 

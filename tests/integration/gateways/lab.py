@@ -34,6 +34,7 @@ from tests.waiting import until
 
 ADDRESS = f"127.91.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # of the machine
 PASSWORD = "ohS3cret-desktop"
+PATTERN = ("-mod", "16", "16", "-fg", "#3cc4b8", "-bg", "#12232b")
 PORTAL = "http://localhost:8080"
 
 
@@ -81,7 +82,7 @@ def vnc_server() -> Iterator[Screen]:
                 os.close(writing)
                 with os.fdopen(reading) as answer:
                     screen = Screen(int(answer.readline()))
-                screen.run("xsetroot", "-mod", "16", "16", "-fg", "#3cc4b8", "-bg", "#12232b")
+                screen.run("xsetroot", *PATTERN)
                 yield screen
             finally:
                 server.terminate()

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from broker import rfb
@@ -135,9 +135,15 @@ class Viewer(Wire):
     """A viewer of a desktop."""
 
     width = height = 0
+    clipboards: frozenset[int] = (
+        frozenset()
+    )  # that came before the last picture: flags of extended ones, -1 for an old one
 
-    def greet(self, *, in_pieces: int = 0) -> Viewer:
-        """The handshake, up to the desktop's size; then 32-bit raw pixels are asked for. Gives itself."""
+    def greet(self, *, in_pieces: int = 0, encodings: bool = True) -> Viewer:
+        """The handshake, up to the desktop's size; then 32-bit raw pixels are asked for. Gives itself.
+
+        Without `encodings` it does not say that it knows raw pixels, which every viewer does.
+        """
         assert self.status == 101, self.problem
         assert self.exactly(12) == rfb.VERSION
         self.send(rfb.VERSION, in_pieces=in_pieces)
@@ -147,7 +153,7 @@ class Viewer(Wire):
         self.send(b"\x01")
         self.width, self.height, name = struct.unpack(">HH16xI", self.exactly(24))
         self.exactly(name)
-        self.send(SIZE_AND_PIXELS + struct.pack(">BxHi", 2, 1, 0))
+        self.send(SIZE_AND_PIXELS + struct.pack(">BxHi", 2, 1, 0) * encodings)
         return self
 
     def ask(self, *, again: bool = False) -> None:
@@ -157,13 +163,21 @@ class Viewer(Wire):
     def frame(self) -> bytes:
         """A whole picture, 4 bytes a pixel, as far as one update brings it."""
         self.ask()
-        assert self.exactly(1) == b"\0"
+        self.clipboards = frozenset(self._clipboards())
         pixels = b""
         for _ in range(struct.unpack(">xH", self.exactly(3))[0]):
             _, _, width, height, encoding = struct.unpack(">HHHHi", self.exactly(12))
             assert encoding == 0
             pixels += self.exactly(width * height * 4)
         return pixels
+
+    def _clipboards(self) -> Iterator[int]:
+        """Step over messages about the clipboard, up to a picture."""
+        while (kind := self.exactly(1)) != b"\0":
+            assert kind == b"\x03", kind
+            (length,) = struct.unpack(">xxxi", self.exactly(7))
+            body = self.exactly(abs(length))
+            yield int.from_bytes(body[:4]) if length < 0 else -1
 
     def changes(self) -> bytes:
         """The next message after a picture was asked for that has changed since."""

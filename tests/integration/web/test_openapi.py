@@ -31,6 +31,8 @@ from broker.pools.allocation import Wish
 from broker.runtime import Runtime
 from broker.sessions import reservations
 from broker.sessions.reservations import Plan
+from broker.sharing import service as sharing
+from broker.sharing import support
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines
 from tests.integration.web.test_changes import KEY
@@ -77,6 +79,10 @@ def test_every_answer_is_one_that_the_description_names(
     real["user_code"] = devices.begin(runtime, "a script", "192.0.2.1", []).user_code
     real["token_id"] = tokens.make(runtime, ada, "a script", [], timedelta(days=1))[1].id
     real["key_id"] = keys.add(runtime, ada, "laptop", KEY).id
+    alice, wish = identity.account(runtime, "alice"), {"control": False, "lasts": timedelta(hours=1)}
+    real["share_id"] = sharing.with_user(runtime, alice, ready_session, "ada", **wish).id
+    real["recording_id"] = 1
+    real["request_id"] = support.ask(runtime, ada, ready_session, "why").id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

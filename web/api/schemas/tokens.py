@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from web.api.schemas import Given, Moment, Taken, Text
 from web.api.schemas.people import PersonOut
 
-Grantable = Literal["read", "launch", "connect", "teach", "account", "look", "operate", "audit"]
+Grantable = Literal["read", "launch", "connect", "teach", "account", "look", "join", "operate", "audit"]
 ForOthers = Literal["read", "launch", "connect"]
 ForPrograms = Literal["read", "launch", "connect", "look", "operate"]
 

@@ -1,13 +1,17 @@
 // The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
+// One's own session's, or one that is shared with who sees the page (data-share), perhaps to look only.
 import RFB from "../vendor/rfb.js";
-import { call } from "../js/api.js";
+import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
+import { openSharing, watchGuests, watchQuestions } from "../js/sharing.js";
 import { sshFile } from "../js/ssh-file.js";
 import { say, sayProblem } from "../js/toast.js";
 
 const id = Number(document.body.dataset.session);
+const share = document.body.dataset.share;
+const address = share ? `/shares/${share}` : `/sessions/${id}`;
 const screen = document.getElementById("screen");
 const cover = document.querySelector("[data-cover]");
 const state = document.querySelector(".desk-state");
@@ -39,8 +43,10 @@ function explain(title, text, { still = false, home = false } = {}) {
 
 /** Ask for the session's state; connect when it is ready, say so when it is over. */
 async function look() {
-  session = await call("GET", `/sessions/${id}`);
-  if (session.state === "ready") return open();
+  session = await call("GET", address);
+  if (share) allow(session.control);
+  if (share ? !session.over : session.state === "ready") return open();
+  if (share) return finish();
   if (["requested", "queued", "preparing"].includes(session.state)) {
     show("waiting", "Starting");
     const place = session.place ? `You are number ${session.place} in the queue.` : "";
@@ -50,14 +56,25 @@ async function look() {
   return finish();
 }
 
+/** As a guest: what the owner allows, which the gateway sees to; this page only does not pretend otherwise. */
+function allow(control) {
+  for (const button of document.querySelectorAll("[data-for-control]")) button.classList.toggle("desk-off", !control);
+  put(document.querySelector("[data-may]"), control ? "you can control it" : "you can look");
+  if (rfb) rfb.viewOnly = !control;
+}
+
 function finish() {
   over = true;
   clearTimeout(retry);
   rfb?.disconnect();
+  if (share) {
+    show("over", "No longer shared");
+    return explain("No longer shared with you", session.over, { still: true, home: true });
+  }
   show("over", session.state === "ending" ? "Ending" : "Ended");
   const why = session.failure ?? session.end_reason ?? "It is over.";
   const failed = session.state === "failed";
-  explain(failed ? "This session failed" : "This session has ended", sentence(why), { still: true, home: true });
+  return explain(failed ? "This session failed" : "This session has ended", sentence(why), { still: true, home: true });
 }
 
 function sentence(text) {
@@ -70,7 +87,7 @@ async function open() {
   if (rfb || opening || over) return;
   opening = true;
   try {
-    const { url } = await call("POST", `/sessions/${id}/tickets`);
+    const { url } = await call("POST", `${address}/tickets`);
     connect(url);
   } finally {
     opening = false;
@@ -81,6 +98,7 @@ function connect(url) {
   rfb = new RFB(screen, url, { shared: true });
   rfb.background = "#0d151a";
   rfb.focusOnClick = true;
+  rfb.viewOnly = Boolean(share) && !session.control;
   applyFit();
   applyQuality();
   rfb.addEventListener("connect", () => {
@@ -100,7 +118,7 @@ function lost() {
   const wait = Math.min(LONGEST_WAIT, 250 * 2 ** tries);
   tries += 1;
   show("waiting", "Reconnecting");
-  explain("Connection lost", "Your desktop goes on. Reconnecting by itself …");
+  explain("Connection lost", `${share ? "The" : "Your"} desktop goes on. Reconnecting by itself …`);
   retry = setTimeout(begin, wait);
 }
 
@@ -115,9 +133,9 @@ function begin() {
 }
 
 function applyFit() {
-  document.querySelector('[data-do="fit"]').setAttribute("aria-pressed", String(fit));
+  document.querySelector('[data-do="fit"]')?.setAttribute("aria-pressed", String(fit));
   if (rfb) {
-    rfb.resizeSession = fit;
+    rfb.resizeSession = fit && !share; // its size is the owner's
     rfb.scaleViewport = true; // another viewer, or an RDP client, may have given it another size
   }
 }
@@ -133,7 +151,7 @@ function fromDesktop(text) {
 }
 
 async function toDesktop() {
-  if (!rfb || !document.hasFocus() || !navigator.clipboard?.readText) return;
+  if (!rfb || rfb.viewOnly || !document.hasFocus() || !navigator.clipboard?.readText) return;
   try {
     const text = await navigator.clipboard.readText();
     if (text && text !== clipText.value) {
@@ -166,6 +184,11 @@ const actions = {
       session = await call("DELETE", `/sessions/${id}`) ?? { ...session, state: "ended", end_reason: "ended by you" };
       finish();
     }
+  },
+  share: () => openSharing(id, document.querySelector(".desk-name").textContent),
+  async leave() {
+    const yes = await ask({ title: "Give this desktop back?", text: `${session.owner} can share it with you again.`, yes: "Give it back", no: "Stay" });
+    if (yes) await leave("/", () => call("DELETE", address));
   },
   clipboard() {
     const panel = document.getElementById("clipboard");
@@ -237,12 +260,17 @@ function tick() {
 /** The warning that nobody uses the desktop, as long as it stands. */
 function tellIdle(use) {
   const notice = document.querySelector("[data-idle]");
+  if (!notice) return;
   notice.hidden = !(use?.warned && use.ends_at);
   if (notice.hidden) return;
   put(notice.querySelector("[data-idle-for]"), duration((Date.now() - Date.parse(use.since)) / 1000));
   put(notice.querySelector("[data-idle-left]"), duration((Date.parse(use.ends_at) - Date.now()) / 1000));
 }
 
-onChange((kinds) => { if (!over && (kinds === null || kinds.has("session"))) begin(); });
+onChange((kinds) => { if (!over && (kinds === null || kinds.has(share ? "share" : "session"))) begin(); });
+if (!share) {
+  watchGuests(id, document.querySelector(".desk-guests"), document.querySelector("[data-glass]"));
+  watchQuestions(id, document.querySelector("[data-question]"));
+}
 setInterval(tick, 1000);
 begin();

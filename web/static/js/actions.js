@@ -5,6 +5,7 @@ import { ask, choice } from "./confirm.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
+import { answer, openSharing } from "./sharing.js";
 import { offerKeys, sshFile } from "./ssh-file.js";
 import { say, sayProblem } from "./toast.js";
 
@@ -21,6 +22,10 @@ const ACTIONS = {
   stay,
   keep,
   end,
+  share: ({ dataset }) => openSharing(dataset.session, dataset.title),
+  "join-share": joinShare,
+  "leave-share": leaveShare,
+  answer: ({ dataset }) => answer(dataset.request, dataset.answer),
   "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
   close: (button) => button.closest("dialog").close(),
   "ssh-file": ({ dataset }) => sshFile(dataset.session, chosenKey()),
@@ -114,6 +119,18 @@ function vncCommand(ssh) {
 
 function chosenKey() {
   return Number(document.querySelector("[data-ssh-keys] select").value) || null;
+}
+
+async function joinShare({ dataset }) {
+  const { id } = await call("POST", "/shares/join", { token: dataset.token });
+  await leave(`/shared/${id}`);
+}
+
+async function leaveShare({ dataset }) {
+  const sure = await ask({ title: `Give ${dataset.title} back?`, text: `${dataset.owner} can share it with you again.`, yes: "Give it back" });
+  if (!sure) return;
+  await call("DELETE", `/shares/${dataset.share}`);
+  refresh();
 }
 
 async function copy(button) {

@@ -1,8 +1,8 @@
 // The dashboard: actions on pools and machines, plots of the pools' last hours, and whether the page is live.
 import { addActions } from "./actions.js";
-import { call } from "./api.js";
+import { call, leave } from "./api.js";
 import { duration } from "./clock.js";
-import { ask, field } from "./confirm.js";
+import { ask, choice, field } from "./confirm.js";
 import { isLive, onChange, refresh } from "./live.js";
 import { say } from "./toast.js";
 import uPlot from "../vendor/uplot.esm.js";
@@ -48,6 +48,22 @@ addActions({
   retry: async ({ dataset: { machine, name, pool } }) => {
     const sure = await ask({ title: `Try ${name} again?`, text: `The failed machine and its evidence are removed, and ${pool} builds what it lacks at once.`, yes: "Try again" });
     if (sure) await done(`/machines/${machine}/retry`, `${name} is being removed; ${pool} builds again.`);
+  },
+  "ask-to-join": async ({ dataset: { session, title } }) => {
+    const answer = await ask({ title: `Ask to join ${title}?`, text: "Its owner reads why, and lets you look, lets you control it, or refuses. The question stands for ten minutes.", yes: "Ask", fields: [field("Why", { name: "reason", required: true, minLength: 3, maxLength: 300 })], send: ({ reason }) => call("POST", `/sessions/${session}/join-requests`, { reason }) });
+    if (!answer) return;
+    say("The owner is asked.", { hint: "The row of the session has the way in when it is allowed." });
+    refresh();
+  },
+  "take-back": async ({ dataset: { request } }) => {
+    await call("DELETE", `/join-requests/${request}`);
+    refresh();
+  },
+  "break-glass": async ({ dataset: { session, title } }) => {
+    const how = choice("To", "control", [["no", "look only"], ["yes", "control it"]]);
+    const send = ({ reason, control }) => call("POST", `/sessions/${session}/break-glass`, { reason, control: control === "yes" });
+    const share = await ask({ send, title: `Join ${title} without asking?`, text: "Its owner sees at once that you are there and why, and in the history afterwards. It is in the audit log, and lasts an hour.", yes: "Break the glass", danger: true, fields: [field("Why nobody can be asked", { name: "reason", required: true, minLength: 3, maxLength: 300 }), how] });
+    if (share) await leave(`/shared/${share.id}`);
   },
   evidence: ({ dataset: { machine, name, failure } }) => {
     const dialog = document.getElementById("evidence");
