@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("audit", "claim", "clouds", "gateways", "idle", "launch", "localcloud", "simulate", "storm")
+NAMES = ("audit", "claim", "clouds", "gateways", "idle", "launch", "localcloud", "signin", "simulate", "storm")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:

@@ -11,6 +11,7 @@ import structlog
 from broker import events, jobs, metrics
 from broker.audit import sealing
 from broker.courses import upkeep as courses
+from broker.identity import refreshing
 from broker.leader import Candidate
 from broker.pools import standing
 from broker.pools.manager import PoolManager
@@ -48,6 +49,7 @@ def run(runtime: Runtime) -> None:
             _reread(runtime)
             courses.tend(runtime)
             pools.tend(sessions.tend())
+            refreshing.enqueue_due(runtime)
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)
             tick += 1

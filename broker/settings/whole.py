@@ -26,6 +26,7 @@ from broker.settings.entries import (
     SharedBaseSettings,
     SizeSettings,
 )
+from broker.settings.identity import IdentitySettings
 from broker.settings.section import Name, listed
 from broker.settings.sections import (
     AllocationSettings,
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
+    identity: IdentitySettings = IdentitySettings()
     vmm: VmmSettings = VmmSettings()
     _leaving: frozenset[str] = PrivateAttr(frozenset())
 

@@ -19,6 +19,7 @@ from web.api import (
     reservations,
     sessions,
     sign_in,
+    sign_ins,
     tokens,
 )
 
@@ -27,7 +28,7 @@ ROOT = "/api/v1"
 
 def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
-    for resource in (sign_in, tokens, devices, environments, sessions, connections, courses):
+    for resource in (sign_in, sign_ins, tokens, devices, environments, sessions, connections, courses):
         app.register_blueprint(resource.blueprint, url_prefix=ROOT)
     for resource in (admin, audit, clouds, pools, machines, reservations):
         app.register_blueprint(resource.blueprint, url_prefix=f"{ROOT}/admin")

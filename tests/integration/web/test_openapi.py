@@ -74,6 +74,7 @@ def test_every_answer_is_one_that_the_description_names(
     real |= {"course_id": course.id, "user_id": ada.user_id, "teacher": "nobody"}
     real["user_code"] = devices.begin(runtime, "a script", "192.0.2.1", []).user_code
     real["token_id"] = tokens.make(runtime, ada, "a script", [], timedelta(days=1))[1].id
+    real["sign_in_id"] = identity.sign_in(runtime, "ada", "ada-secret")[1].sign_in_id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")
