@@ -13,7 +13,7 @@ setup:  ## Install what is missing: Debian packages, the virtual environment, th
 demo: setup  ## Start everything on this machine; Ctrl-C stops it and leaves nothing behind
 	@$(RUN)/beamdesk demo
 
-peers: setup  ## Install what the tests are held against: a real OpenStack, an EC2 API
+peers: setup  ## Install what the tests are held against: a real OpenStack, an EC2 API, an OpenID provider
 	@./setup.sh peers
 
 test: peers lint  ## Run all tests, the browser's ones included (ARGS="-k launch" for some)
@@ -35,6 +35,6 @@ format:  ## Format the code as `make lint` wants it
 
 clean:  ## Remove what setup and demo made in this folder, and the demo's homes
 	@if [ -x $(RUN)/beamdesk ]; then $(RUN)/beamdesk demo --clean; fi
-	@rm -rf $(VENV) .venv-openstack .venv-ec2 node_modules web/static/vendor build var
+	@rm -rf $(VENV) .venv-openstack .venv-ec2 node_modules tests/peers/oidc/node_modules web/static/vendor build var
 
 .PHONY: help setup peers demo test lint bench picture format clean

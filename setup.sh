@@ -4,6 +4,7 @@
 #   packages.txt      Debian packages, by apt when we are root or have sudo; otherwise they are named and we stop
 #   requirements.txt  Python packages, into .venv
 #   tests/peers/*/requirements.txt  an EC2 API and a real OpenStack, into .venv-ec2 and .venv-openstack
+#   tests/peers/oidc  an OpenID provider, from npm
 #   package-lock.json the browser's files, built once into web/static/vendor
 set -eu
 cd "$(dirname "$0")"
@@ -55,6 +56,11 @@ peer_environment() {
     ".venv-$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "tests/peers/$1/requirements.txt"
 }
 
+openid_provider() {
+    say "Installing the tests' OpenID provider into tests/peers/oidc"
+    npm ci --prefix tests/peers/oidc --no-audit --no-fund --loglevel=error
+}
+
 browser_files() {
     say "Building the browser's files"
     npm ci --no-audit --no-fund --loglevel=error
@@ -83,3 +89,6 @@ for peer in ec2 openstack; do
     [ "${1:-}" = peers ] || break
     stamped ".venv-$peer/beamdesk-stamp" "tests/peers/$peer/requirements.txt" -- peer_environment "$peer"
 done
+if [ "${1:-}" = peers ]; then
+    stamped tests/peers/oidc/node_modules/.stamp tests/peers/oidc/package-lock.json -- openid_provider
+fi

@@ -5,7 +5,19 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("audit", "claim", "clouds", "gateways", "idle", "launch", "localcloud", "simulate", "ssh_gateway", "storm")
+NAMES = (
+    "audit",
+    "claim",
+    "clouds",
+    "gateways",
+    "idle",
+    "launch",
+    "localcloud",
+    "signin",
+    "simulate",
+    "ssh_gateway",
+    "storm",
+)
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:

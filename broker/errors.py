@@ -4,8 +4,12 @@
     ├── NotSignedIn            401 not-signed-in
     │   └── WrongPassword      401 wrong-password
     ├── Forbidden              403 forbidden
+    │   ├── LocalAccountsOff   403 local-accounts-off
+    │   ├── SignInRefused      403 sign-in-refused
     │   └── WrongOrigin        403 wrong-origin
     ├── NotFound               404 not-found
+    ├── SignInBroken           400 sign-in-broken
+    ├── LogoutRefused          400 logout-refused
     ├── InvalidRequest         422 invalid-request
     │   ├── UnknownEnvironment 422 unknown-environment
     │   ├── NothingFits        422 nothing-fits
@@ -14,6 +18,7 @@
     ├── BodyTooLarge           413 body-too-large
     ├── WrongState             409 wrong-state
     │   ├── AlreadyRunning     409 already-running
+    │   ├── IdentityTaken      409 identity-taken
     │   ├── KeyTaken           409 key-taken
     │   ├── NoRoomToReserve    409 no-room-to-reserve
     │   ├── NoSeat             409 no-seat
@@ -34,6 +39,8 @@
     │   ├── AgentRefused       502 agent-refused
     │   ├── ConfigurationFailed 502 configuration-failed
     │   └── ProbeFailed        502 probe-failed
+    ├── ProviderFault          502 provider-fault
+    │   └── ProviderUnreachable 503 provider-unreachable
     ├── ServiceDown            503 service-down
     └── BadSettings            500 bad-settings
 
@@ -97,6 +104,30 @@ class Forbidden(BrokerError):
     status, code = 403, "forbidden"
 
 
+class LocalAccountsOff(Forbidden):
+    """Raised when somebody signs in by a password where people sign in with an OpenID provider only."""
+
+    code = "local-accounts-off"
+
+
+class SignInRefused(Forbidden):
+    """Raised when an OpenID provider, or what it says of the person, does not let them in."""
+
+    code = "sign-in-refused"
+
+
+class SignInBroken(BrokerError):
+    """Raised when a provider's answer belongs to no sign-in that this browser began, or to one that took too long."""
+
+    status, code = 400, "sign-in-broken"
+
+
+class LogoutRefused(BrokerError):
+    """Raised when a logout token is forged, old, used already, or not for us; nobody was signed out."""
+
+    status, code = 400, "logout-refused"
+
+
 class WrongOrigin(Forbidden):
     """Raised when a request that changes something comes from another site's page."""
 
@@ -155,6 +186,12 @@ class AlreadyRunning(WrongState):
     """Raised when the person has a session of this environment already; `session` names it."""
 
     code = "already-running"
+
+
+class IdentityTaken(WrongState):
+    """Raised when somebody adds an identity that belongs to another account already."""
+
+    code = "identity-taken"
 
 
 class SessionNotReady(WrongState):
@@ -281,6 +318,18 @@ class ProbeFailed(MachineFault):
     """Raised when a machine would not show its user a working desktop; `evidence` is a picture's path or None."""
 
     code = "probe-failed"
+
+
+class ProviderFault(BrokerError):
+    """Raised when an OpenID provider answers what cannot be trusted or understood."""
+
+    status, code = 502, "provider-fault"
+
+
+class ProviderUnreachable(ProviderFault):
+    """Raised when an OpenID provider does not answer in time."""
+
+    status, code = 503, "provider-unreachable"
 
 
 class ServiceDown(BrokerError):

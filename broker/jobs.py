@@ -15,7 +15,7 @@ from rq import Queue
 from rq.exceptions import DuplicateJobError
 from rq.registry import StartedJobRegistry
 
-QUEUES = ("desktops", "machines", "probes")  # a worker takes from the first that has work
+QUEUES = ("desktops", "sign-ins", "machines", "probes")  # a worker takes from the first that has work
 
 
 def enqueue(redis: Redis, queue: str, job_id: str, function: Callable[..., Any], *args: Any, timeout: float) -> bool:

@@ -11,6 +11,7 @@ import structlog
 from broker import events, jobs, metrics
 from broker.audit import sealing
 from broker.courses import upkeep as courses
+from broker.identity import refreshing
 from broker.leader import Candidate
 from broker.pools import standing
 from broker.pools.manager import PoolManager
@@ -49,6 +50,7 @@ def run(runtime: Runtime) -> None:
             _reread(runtime)
             courses.tend(runtime)
             pools.tend(sessions.tend())
+            refreshing.enqueue_due(runtime)
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)
                 recordings.forget_old(runtime.settings)

@@ -28,6 +28,7 @@ class SettledWorker(Worker):
 def run(runtime: Runtime) -> None:
     """Work on all queues, user-facing work first, until SIGTERM or SIGINT."""
     # Imported before the fork: each job's child then starts in milliseconds.
+    import broker.identity.refreshing
     import broker.pools.jobs
     import broker.sessions.jobs  # noqa: F401
 

@@ -19,7 +19,7 @@ from broker.cli import main
 from broker.clouds import azure, ec2, gce, libvirt, local, opennebula, openstack
 from broker.clouds.adapter import DRIVERS
 from broker.clouds.options import Options
-from broker.settings import CloudDriver, Settings
+from broker.settings import CloudDriver, ProviderSettings, Settings
 from tests.conformance.clouds.matrix import matrix, parts
 from tests.conformance.clouds.subjects import PROOFS, SUBJECTS
 from web.portal.docs import explained
@@ -71,13 +71,14 @@ def documented_keys() -> dict[str, FieldInfo]:
     for name, field in Settings.model_fields.items():
         kind, table = field.annotation, (get_args(field.annotation) or (None,))[-1]
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found |= {f"{name}.{key}": each for key, each in kind.model_fields.items()}
+            found |= {f"{name}.{key}": each for key, each in kind.model_fields.items() if key != "providers"}
         elif isinstance(table, type) and issubclass(table, BaseModel):
             entry = "GROUP" if name == "quotas" else "NAME"
             found |= {f"{name}.{entry}.{key}": each for key, each in table.model_fields.items() if key != "name"}
         elif kind is None or get_args(kind) == ():
             found[name] = field
-    return found
+    provider = ProviderSettings.model_fields.items()
+    return found | {f"identity.providers.NAME.{key}": each for key, each in provider}
 
 
 def as_toml(default: object) -> str:
@@ -86,7 +87,9 @@ def as_toml(default: object) -> str:
         return "none"
     if isinstance(default, tuple):
         return f"`[{', '.join(map(str, default))}]`"
-    return f"`{str(default)!r}`" if isinstance(default, (str, Path)) else f"`{str(default).replace('False', 'false')}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{str(default)!r}`" if isinstance(default, (str, Path)) else f"`{default}`"
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -142,6 +145,7 @@ def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     wanted += json.loads((ROOT / "package.json").read_text())["dependencies"]
+    wanted += json.loads((ROOT / "tests/peers/oidc/package.json").read_text())["devDependencies"]
     for package in wanted:
         assert package.split("[")[0].lower() in text, package
 

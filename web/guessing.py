@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 
 from broker.errors import TooManyAttempts
 from broker.identity import service as identity
-from broker.identity.service import Person
+from broker.identity.service import CameFrom, Person
 from broker.runtime import Runtime
 
 AT_A_TIME = 4
@@ -17,19 +17,19 @@ PATIENCE = 5.0  # seconds
 _turns = BoundedSemaphore(AT_A_TIME)
 
 
-def check_password(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
+def check_password(runtime: Runtime, name: str, password: str, came_from: CameFrom) -> tuple[str, Person]:
     """Begin a sign-in: its token and the person. TooManyAttempts where too many are being checked already."""
     with _turn():
-        return identity.sign_in(runtime, name, password)
+        return identity.sign_in(runtime, name, password, came_from)
 
 
-def check_service(runtime: Runtime, name: str, password: str) -> Person:
+def check_service(runtime: Runtime, name: str, password: str, came_from: CameFrom) -> Person:
     """The service account of that name and password; TooManyAttempts as for people."""
     known = identity.known_service(runtime, name, password)
     if known is not None:
         return known
     with _turn():
-        return identity.service_account(runtime, name, password)
+        return identity.service_account(runtime, name, password, came_from.address)
 
 
 @contextmanager

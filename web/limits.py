@@ -8,7 +8,9 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from broker.errors import TooManyAttempts
+from broker.identity.guessing import neighbourhood
 from web.site import person_or_none, site
+from web.visitors import came_from
 
 UNLIMITED = frozenset({"static", "operations.health"})
 
@@ -30,4 +32,4 @@ def refuse_flood(limiter: FixedWindowRateLimiter) -> None:
 
 def _who() -> str:
     who = person_or_none()
-    return f"user {who.user_id}" if who is not None else f"address {request.remote_addr}"
+    return f"user {who.user_id}" if who is not None else f"address {neighbourhood(came_from().address)}"

@@ -3,7 +3,7 @@
 Each socket takes a thread for as long as it is open, so a guard before the upgrade lets in signed-in people only,
 and no more of them than leaves threads for pages; a page that gets no socket asks every few seconds instead.
 A pulse goes through Redis to every page: one that no longer hears it asks by itself, whatever was lost on the way.
-Every few seconds the sockets are closed whose sign-in has ended, or whose owner has another role by now.
+Each second the sockets are closed whose sign-in has ended, or whose owner has another role by now.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from web.site import Site
 log = structlog.get_logger()
 
 PULSE_EVERY = 5.0  # seconds; pages give up on a socket that misses two
+LOOK_EVERY = 1.0  # seconds between looks at whose sign-in has ended
 PATH = "/socket.io/"
 ROOM = re.compile(r"^sign-in-(\d+)-(\w+)$")
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -73,7 +74,7 @@ def _room(sign_in_id: int | None, role: str) -> str:
 
 
 def drop(sign_in_id: int | None) -> None:
-    """Close the sockets of this sign-in that this process holds; other processes close theirs at the next pulse."""
+    """Close the sockets of this sign-in that this process holds; other processes close theirs within a second."""
     for role in Role:
         _drop(current_app.extensions["beamdesk-sockets"], sign_in_id, role)
 
@@ -99,14 +100,22 @@ class Pulse:
             threading.Thread(target=self._run, name="live-pulse", daemon=True).start()
 
     def _run(self) -> None:
+        beat_at = float("-inf")
         while True:
-            with swallowed("live-pulse"):
-                self.beat()
-            time.sleep(PULSE_EVERY)
+            with swallowed("live-look"):
+                self.look()
+            if time.monotonic() - beat_at >= PULSE_EVERY:
+                beat_at = time.monotonic()
+                with swallowed("live-pulse"):
+                    self.beat()
+            time.sleep(min(LOOK_EVERY, PULSE_EVERY))
 
     def beat(self) -> None:
         """One beat, through Redis."""
         self._through_redis.emit("pulse", {}, namespace="/", room="everyone")
+
+    def look(self) -> None:
+        """Close what has lost its sign-in or its role."""
         held = _held(self._server)
         for sign_in_id, role in held - _good(self._runtime, held):
             _drop(self._server, sign_in_id, role)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 
 from broker.errors import WrongOrigin
+from broker.identity.openid import MINUTES
 from broker.settings import Settings
 from web.site import bearer, site
 
@@ -106,3 +107,25 @@ def clear_cookie(response: Response) -> None:
     """Let the browser forget the sign-in."""
     here = site()
     response.delete_cookie(here.cookie, path="/", httponly=True, samesite="Lax", secure=here.is_https)
+
+
+def _begun_name() -> str:
+    """The cookie of a sign-in that is under way; under https no other host, nor a neighbour's page, can set it."""
+    return f"{site().cookie}-begun"
+
+
+def begun() -> str:
+    """What this browser keeps of the sign-in that it began, sealed."""
+    return request.cookies.get(_begun_name(), "")
+
+
+def set_begun(response: Response, kept: str) -> None:
+    """Let the browser keep what is needed when it comes back; Lax, because it comes back from another site."""
+    response.set_cookie(
+        _begun_name(), kept, max_age=MINUTES * 60, path="/", httponly=True, samesite="Lax", secure=site().is_https
+    )
+
+
+def clear_begun(response: Response) -> None:
+    """Let the browser forget it: each answer counts once."""
+    response.delete_cookie(_begun_name(), path="/", httponly=True, samesite="Lax", secure=site().is_https)

@@ -26,6 +26,7 @@ from web import pictures, words
 from web.api.schemas import MOST_ID, Given
 from web.guessing import check_service
 from web.site import person, site
+from web.visitors import came_from
 
 blueprint = APIBlueprint("vmm", __name__, enable_openapi=False)
 
@@ -90,7 +91,7 @@ def attach(app: Flask, settings: VmmSettings) -> None:
 def prove() -> None:
     """Each request brings the service account's name and password; nobody's cookie counts here."""
     name, password = request.headers.get("VMM-User", ""), request.headers.get("VMM-Password", "")
-    g.person = check_service(site().runtime, name[:64], password[:1024])
+    g.person = check_service(site().runtime, name[:64], password[:1024], came_from())
     events.came_by("service account")
 
 

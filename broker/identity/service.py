@@ -1,4 +1,4 @@
-"""Accounts and sign-ins. Local accounts today; another way to prove who one is ends in the same `begin_sign_in()`."""
+"""Accounts and sign-ins. Here one proves oneself by a password; by an OpenID provider in arrivals.py."""
 
 from __future__ import annotations
 
@@ -7,25 +7,38 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from broker import events
 from broker.database import now
-from broker.errors import Forbidden, InvalidRequest, NotFound, NotSignedIn, TooManyAttempts, WrongPassword
+from broker.errors import Forbidden, InvalidRequest, LocalAccountsOff, NotFound, NotSignedIn, WrongPassword
+from broker.identity.guessing import note_failure, refuse_guessing
 from broker.identity.models import SignIn, User
 from broker.identity.rights import MAY, Right, Role
 from broker.runtime import Runtime
 
 USER_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,30}$")
-ATTEMPTS, WITHIN = 10, timedelta(minutes=5)
+SEEN_EVERY = timedelta(minutes=1)
 _SEAL_KEY = secrets.token_bytes(32)
 _seals: dict[int, bytes] = {}  # by service account's id, after its password was right
+
+
+@dataclass(frozen=True)
+class CameFrom:
+    """Where a request came from: the address, and what the program says that it is."""
+
+    address: str = ""
+    program: str = ""
+
+
+NOWHERE = CameFrom()
 
 
 @dataclass(frozen=True)
@@ -107,17 +120,19 @@ def create_account(
         return person_of(user)
 
 
-def sign_in(runtime: Runtime, name: str, password: str) -> tuple[str, Person]:
+def sign_in(runtime: Runtime, name: str, password: str, came_from: CameFrom = NOWHERE) -> tuple[str, Person]:
     """Check the password and begin a sign-in: its secret token, and the person."""
-    user = _proved(runtime, name, password)
+    if not runtime.settings.identity.local_accounts:
+        raise LocalAccountsOff("Nobody signs in with a password here.", hint="Use one of the buttons at /sign-in.")
+    user = _proved(runtime, name, password, came_from.address)
     if user.role == Role.SERVICE:
         raise Forbidden(f"{user.name} is a program's account; it cannot sign in.", hint="Sign in as yourself.")
-    return begin_sign_in(runtime, user)
+    return begin_sign_in(runtime, user, came_from)
 
 
-def service_account(runtime: Runtime, name: str, password: str) -> Person:
+def service_account(runtime: Runtime, name: str, password: str, address: str = "") -> Person:
     """The service account that proves itself with each request; Forbidden where it is a person's account."""
-    user = _proved(runtime, name, password)
+    user = _proved(runtime, name, password, address)
     if user.role != Role.SERVICE:
         raise Forbidden(f"{user.name} is no service account.", hint="Make one: beamdesk account add --role service.")
     _seals[user.id] = _seal(user, password)
@@ -141,51 +156,74 @@ def _seal(user: User, password: str) -> bytes:
     return hashlib.blake2b(f"{user.password_hash}\0{password}".encode(), key=_SEAL_KEY).digest()
 
 
-def _proved(runtime: Runtime, name: str, password: str) -> User:
+def _proved(runtime: Runtime, name: str, password: str, address: str) -> User:
     """The user of that name and password, or WrongPassword; TooManyAttempts after some failures."""
     with runtime.database.reading() as db:
-        _refuse_guessing(db, name)
+        refuse_guessing(db, name, address)
         user = db.scalar(select(User).where(User.name == name))
     if not _matches(user.password_hash if user else _nobodys_hash(), password) or user is None:
         with runtime.database.transaction() as db:
+            note_failure(db, name, address)
             events.record(db, "account:sign-in-failed", name[:64], actor=events.NOBODY)
         raise WrongPassword("Name and password do not match.", hint="Check both, and the Caps Lock key.")
     return user
 
 
-def begin_sign_in(runtime: Runtime, user: User) -> tuple[str, Person]:
+def begin_sign_in(runtime: Runtime, user: User, came_from: CameFrom = NOWHERE) -> tuple[str, Person]:
     """Begin a sign-in for somebody whose identity is proved."""
-    token = secrets.token_urlsafe(32)
-    ends = now() + timedelta(hours=runtime.settings.web.sign_in_hours)
     with runtime.database.transaction() as db:
-        entry = SignIn(user_id=user.id, token_hash=digest(token), expires_at=ends)
-        db.add(entry)
-        db.flush()
-        events.record(db, "account:sign-in", user.name, actor=user.name, sign_in=entry.id)
+        token, entry = new_sign_in(db, runtime, user, came_from)
         return token, person_of(user, entry.id)
+
+
+def new_sign_in(db: Session, runtime: Runtime, user: User, came_from: CameFrom, **told: Any) -> tuple[str, SignIn]:
+    """The row of a sign-in that begins, and its secret token; `told` is for the audit log."""
+    token = secrets.token_urlsafe(32)
+    entry = SignIn(
+        user_id=user.id,
+        token_hash=digest(token),
+        expires_at=now() + timedelta(hours=runtime.settings.web.sign_in_hours),
+        address=came_from.address[:64] or None,
+        program=came_from.program[:200] or None,
+    )
+    db.add(entry)
+    db.flush()
+    events.record(db, "account:sign-in", user.name, actor=user.name, sign_in=entry.id, **told)
+    return token, entry
 
 
 def whose(runtime: Runtime, token: str) -> Person:
     """The person behind a sign-in's token, or NotSignedIn."""
     with runtime.database.reading() as db:
         row = db.execute(
-            select(User, SignIn.id, SignIn.rights)
+            select(User, SignIn.id, SignIn.rights, SignIn.seen_at)
             .join(SignIn, SignIn.user_id == User.id)
             .where(SignIn.token_hash == digest(token), SignIn.revoked_at.is_(None), SignIn.expires_at > now())
             .where(or_(User.role != Role.SERVICE, SignIn.rights.is_not(None)))
         ).first()
     if row is None:
         raise NotSignedIn("You are not signed in, or your sign-in has ended.", hint="Sign in again.")
-    user, sign_in_id, rights = row
+    user, sign_in_id, rights, seen_at = row
+    if seen_at is None or seen_at < now() - SEEN_EVERY:
+        _saw(runtime, sign_in_id)
     only = None if rights is None else frozenset(Right(right) for right in rights)
     return replace(person_of(user, sign_in_id), only=only)
+
+
+def _saw(runtime: Runtime, sign_in_id: int) -> None:
+    """Note that the sign-in is in use; of several requests that find it due, one writes."""
+    due = or_(SignIn.seen_at.is_(None), SignIn.seen_at < now() - SEEN_EVERY)
+    with runtime.database.transaction() as db:
+        db.execute(update(SignIn).where(SignIn.id == sign_in_id, due).values(seen_at=now()))
 
 
 def sign_out(runtime: Runtime, person: Person) -> None:
     """End the sign-in; gateways close the desktops that were opened through it."""
     with runtime.database.transaction() as db:
         db.execute(
-            update(SignIn).where(SignIn.id == person.sign_in_id, SignIn.revoked_at.is_(None)).values(revoked_at=now())
+            update(SignIn)
+            .where(SignIn.id == person.sign_in_id, SignIn.revoked_at.is_(None))
+            .values(revoked_at=now(), sealed_tokens=None, refresh_at=None)
         )
         events.record(db, "account:sign-out", person.name, actor=person.name)
 
@@ -202,26 +240,6 @@ def account(runtime: Runtime, name: str) -> Person:
 def digest(token: str) -> str:
     """What is kept of a secret token: enough to know it again, not enough to use it."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _refuse_guessing(db: Session, name: str) -> None:
-    since: datetime = now() - WITHIN
-    failed = db.scalar(
-        select(func.count())
-        .select_from(events.Event)
-        .where(
-            events.Event.action == "account:sign-in-failed",
-            events.Event.subject == name[:64],
-            events.Event.at > since,
-        )
-    )
-    if (failed or 0) >= ATTEMPTS:
-        seconds = int(WITHIN.total_seconds())
-        raise TooManyAttempts(
-            f"Too many failed attempts to sign in as {name[:64]!r}.",
-            hint=f"Wait {seconds // 60} minutes, then try again.",
-            retry_after=seconds,
-        )
 
 
 def _matches(password_hash: str | None, password: str) -> bool:

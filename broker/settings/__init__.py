@@ -18,6 +18,7 @@ from broker.settings.entries import (
     SharedBaseSettings,
     SizeSettings,
 )
+from broker.settings.identity import IdentitySettings, ProviderSettings
 from broker.settings.reading import load
 from broker.settings.sections import (
     AllocationSettings,
@@ -46,10 +47,12 @@ __all__ = [
     "DatabaseSettings",
     "EnvironmentSettings",
     "GatewaySettings",
+    "IdentitySettings",
     "LeaseSettings",
     "LimitSettings",
     "PoolSettings",
     "PoolTimes",
+    "ProviderSettings",
     "QuotaSettings",
     "RdpSettings",
     "RedisSettings",

@@ -66,14 +66,15 @@ def _plain(message: str) -> str:
 
 def _allowed_keys(location: tuple[int | str, ...]) -> str:
     model: Any = Settings
-    for part in location[:-1]:
+    parts = list(location[:-1])
+    while parts:
+        part = parts.pop(0)
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
             annotation: Any = field.annotation if field else None
             inner = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
             model = inner[0] if inner else annotation
-            if inner and len(location) > 2 and part == location[0]:
-                break
+            parts = parts[1:] if inner else parts  # the name of one of many
     if isinstance(model, type) and issubclass(model, BaseModel):
         return f"; allowed: {listed(sorted(model.model_fields))}"
     return ""

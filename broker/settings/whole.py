@@ -28,6 +28,7 @@ from broker.settings.entries import (
     SharedBaseSettings,
     SizeSettings,
 )
+from broker.settings.identity import IdentitySettings
 from broker.settings.section import Name, listed
 from broker.settings.sections import (
     AllocationSettings,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     environments: dict[Name, EnvironmentSettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
+    identity: IdentitySettings = IdentitySettings()
     vmm: VmmSettings = VmmSettings()
     _leaving: frozenset[str] = PrivateAttr(frozenset())
 

@@ -30,6 +30,12 @@ target = 1
 limit = 2
 """
 
+PROVIDER = """[identity.providers.x]
+title = "X"
+issuer = "https://id.example"
+client_id = "beamdesk"
+"""
+
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -79,6 +85,28 @@ def test_a_good_file_is_read(config: Path) -> None:
         ("[clouds.ral]", "[rdp]\ntls = 'gateway'\n[clouds.ral]", ['tls = "gateway" needs certificate and key']),
         ("[clouds.ral]", "[rdp]\nsigning_key = 'k'\n[clouds.ral]", ["signing_certificate and signing_key need"]),
         ("[clouds.ral]", "[rdp]\npublic_address = 'x'\n[clouds.ral]", ["rdp.public_address = 'x'", "must match"]),
+        ("[clouds.ral]", "[identity]\nlocal_accounts = false\n[clouds.ral]", ["identity", "nobody could sign in"]),
+        (
+            "[clouds.ral]",
+            f"{PROVIDER}client_secret = 'x'\n[clouds.ral]",
+            ["identity.providers.x.client_secret: no such key", "client_secret_file", "issuer"],
+        ),
+        ("[clouds.ral]", f"{PROVIDER}[clouds.ral]", ["identity.providers.x", "give one of client_secret_file"]),
+        (
+            "[clouds.ral]",
+            f"{PROVIDER.replace('https', 'http')}client_secret_env = 'X'\n[clouds.ral]",
+            ["identity.providers.x", "issuer must begin with https://"],
+        ),
+        (
+            "[clouds.ral]",
+            f"{PROVIDER}client_secret_env = 'X'\nscopes = ['email']\n[clouds.ral]",
+            ["identity.providers.x", 'scopes must have "openid"'],
+        ),
+        (
+            "[clouds.ral]",
+            f"{PROVIDER}client_secret_env = 'X'\n{PROVIDER.replace('.x]', '.y]')}client_secret_env = 'X'\n[clouds.ral]",
+            ["identity", "an issuer of its own"],
+        ),
         ("[clouds.ral]", "[vmm.types]\n7 = 'q'\n[clouds.ral]", ["vmm.types.7 = 'q'", "no such pool; there are p"]),
     ],
 )

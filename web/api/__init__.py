@@ -22,6 +22,7 @@ from web.api import (
     sessions,
     shares,
     sign_in,
+    sign_ins,
     support,
     tokens,
 )
@@ -33,6 +34,7 @@ def register(app: APIFlask) -> None:
     """Serve all resources, and their description."""
     for resource in (
         sign_in,
+        sign_ins,
         tokens,
         devices,
         environments,

@@ -23,6 +23,7 @@ from broker.sharing import recordings, support
 from web import security
 from web.guessing import check_password
 from web.site import person, person_or_none, site
+from web.visitors import came_from
 
 blueprint = Blueprint("portal", __name__)
 PAGE = 20  # lines of history at a time
@@ -124,24 +125,27 @@ def sign_in() -> Response:
     """Sign in, then go on to where one wanted to go."""
     wanted = security.safe_next(request.args.get("next"))
     if request.method == "GET":
-        return make_response(redirect(wanted) if person_or_none() else _sign_in_page(wanted))
+        return make_response(redirect(wanted) if person_or_none() else sign_in_page(wanted))
     try:
-        token, _ = check_password(
-            site().runtime, request.form.get("name", "")[:64].strip(), request.form.get("password", "")[:1024]
-        )
+        name, password = request.form.get("name", "")[:64].strip(), request.form.get("password", "")[:1024]
+        token, _ = check_password(site().runtime, name, password, came_from())
     except BrokerError as error:
-        return make_response(_sign_in_page(wanted, error), error.status)
+        return make_response(sign_in_page(wanted, error), error.status)
     response = make_response(redirect(wanted, 303))
     security.set_cookie(response, token)
     return response
 
 
-def _sign_in_page(wanted: str, error: BrokerError | None = None) -> str:
+def sign_in_page(wanted: str, error: BrokerError | None = None) -> str:
+    """The ways to sign in, and what went wrong with the last one."""
+    identity, go_on = site().settings.identity, wanted if wanted != "/" else None
     return render_template(
         "sign-in.html",
         error=error,
         name=request.form.get("name", ""),
-        action=url_for("portal.sign_in", next=wanted if wanted != "/" else None),
+        action=url_for("portal.sign_in", next=go_on),
+        local_accounts=identity.local_accounts,
+        providers=[(p.title, url_for("openid.begin", name=n, next=go_on)) for n, p in identity.providers.items()],
     )
 
 

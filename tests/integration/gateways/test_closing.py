@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,11 +17,16 @@ from sqlalchemy import create_engine, text
 from broker import rfb
 from broker.database import now
 from broker.gateways.processes import carries
+from broker.identity import logout
 from broker.identity import service as identity
+from broker.identity.models import Identity
+from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.models import SessionState, UserSession
+from broker.settings import IdentitySettings
 from tests.integration.gateways.lab import PASSWORD, Desk, Lab, state
 from tests.integration.gateways.wire import Closed
+from tests.peers.oidc.minimal import CLIENT, minimal
 from tests.servers import private_redis
 from tests.waiting import until
 
@@ -60,6 +66,27 @@ def test_signing_out_closes_what_hangs_on_that_sign_in(lab: Lab, desk: Desk) -> 
     viewer, other = desk().greet(), elsewhere().greet()
     identity.sign_out(lab.runtime, desk.person)
     assert heard(viewer.end()) == CLOSED
+    assert other.is_alive()
+    elsewhere.close()
+
+
+def test_signing_out_at_the_provider_closes_the_desktop_at_once(lab: Lab, desk: Desk) -> None:
+    """The provider tells us by a logout token; the window is closed within two seconds, another sign-in's is not."""
+    elsewhere = lab.desk()
+    with minimal() as idp:
+        told = {"title": "F", "issuer": idp.issuer, "client_id": CLIENT, "client_secret_env": "NONE"}
+        identity_settings = IdentitySettings.model_validate({"providers": {"facility": told}})
+        settings = lab.runtime.settings.model_copy(update={"identity": identity_settings})
+        with lab.runtime.database.transaction() as db:
+            made = Identity(user_id=desk.person.user_id, provider="facility", issuer=idp.issuer, subject="alice")
+            db.add(made)
+            db.flush()
+        desk.set_sign_in(identity_id=made.id, sid="sid-1")
+        viewer, other = desk().greet(), elsewhere().greet()
+        began = time.monotonic()
+        logout.by_provider(Runtime(settings, lab.runtime.database), "facility", idp.logout_token())
+        assert heard(viewer.end()) == CLOSED
+        assert time.monotonic() - began < 2
     assert other.is_alive()
     elsewhere.close()
 

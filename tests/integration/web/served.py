@@ -16,15 +16,16 @@ from werkzeug.serving import make_server
 
 
 @contextmanager
-def serve(app: APIFlask) -> Iterator[str]:
+def serve(app: APIFlask, port: int = 0) -> Iterator[str]:
     """Serve the application, threads and all; its address as host:port."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", port, app, threaded=True)
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"127.0.0.1:{server.port}"
     server.shutdown()
     thread.join()
+    server.server_close()
 
 
 def is_live(page: Page) -> None:

@@ -83,6 +83,7 @@ def test_every_answer_is_one_that_the_description_names(
     real["share_id"] = sharing.with_user(runtime, alice, ready_session, "ada", **wish).id
     real["recording_id"] = 1
     real["request_id"] = support.ask(runtime, ada, ready_session, "why").id
+    real["sign_in_id"] = identity.sign_in(runtime, "ada", "ada-secret")[1].sign_in_id
     for found in description.get_all_operations():
         operation = found.ok()
         token, _ = identity.sign_in(runtime, "ada", "ada-secret")

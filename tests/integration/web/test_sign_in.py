@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from broker.database import now
+from broker.identity.guessing import OF_NAME_HERE
 from broker.identity.models import SignIn
-from broker.identity.service import ATTEMPTS
 from broker.runtime import Runtime
 from broker.settings import WebSettings
 from tests.conftest import NewPerson
@@ -70,7 +70,7 @@ def test_a_wrong_password_and_an_unknown_name_look_alike(app: APIFlask, new_pers
 def test_guessing_is_stopped_even_with_the_right_password(app: APIFlask, new_person: NewPerson) -> None:
     """After some failures the name must wait, and is told how long."""
     new_person("alice")
-    for _ in range(ATTEMPTS):
+    for _ in range(OF_NAME_HERE):
         app.test_client().post("/api/v1/sign-in", json={**ALICE, "password": "guess"})
     answer = app.test_client().post("/api/v1/sign-in", json=ALICE)
     assert answer.status_code == 429

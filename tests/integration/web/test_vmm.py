@@ -21,8 +21,9 @@ from sqlalchemy import func, select
 from broker import cli
 from broker.events import Event
 from broker.identity import service as identity
+from broker.identity.guessing import OF_NAME_HERE
 from broker.identity.rights import Role
-from broker.identity.service import ATTEMPTS, create_account
+from broker.identity.service import create_account
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
 from broker.sessions.launch import prepare
@@ -281,7 +282,7 @@ def test_who_is_no_service_account_is_refused(vmm: str, app_with: AppWith, signe
 def test_guessing_a_service_accounts_password_is_stopped(client: OldClient, vmm: str) -> None:
     """As for people."""
     guesser = OldClient(vmm, password="guess")
-    assert {guesser.send("GET", "machinetypes")[0] for _ in range(ATTEMPTS)} == {401}
+    assert {guesser.send("GET", "machinetypes")[0] for _ in range(OF_NAME_HERE)} == {401}
     assert guesser.send("GET", "machinetypes")[0] == 429
 
 
@@ -289,7 +290,7 @@ def test_a_front_end_that_was_proved_is_not_locked_out_by_guessers(client: OldCl
     """Its right password is known again without the slow check, of which only a few are done at a time."""
     assert client.send("GET", "machinetypes")[0] == 200
     guesser = OldClient(vmm, password="guess")
-    assert [guesser.send("GET", "machinetypes")[0] for _ in range(ATTEMPTS + 1)][-1] == 429
+    assert [guesser.send("GET", "machinetypes")[0] for _ in range(OF_NAME_HERE + 1)][-1] == 429
     assert client.send("GET", "machinetypes")[0] == 200
 
 

@@ -32,3 +32,9 @@ class SignInOut(Given):
 
     token: str
     person: PersonOut
+
+
+class SignOutOut(Given):
+    """Where a browser goes on, so that it is signed out at its provider, too."""
+
+    continue_at: str

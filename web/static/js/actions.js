@@ -146,7 +146,8 @@ async function cancelLaunch(dialog) {
 }
 
 async function signOut() {
-  await leave("/sign-in", () => call("POST", "/sign-out")); // the server closes this page's socket meanwhile
+  // The server closes this page's socket meanwhile. A provider that signed us in may want to end its part, too.
+  await leave("/sign-in", async () => (await call("POST", "/sign-out"))?.continue_at);
 }
 
 /** Begin to act on clicks. A button is off while its action is at work, so that a double click is one. */

@@ -37,16 +37,17 @@ async function send(method, path, body) {
 
 let leaving = false; // for a page that somebody chose, or the sign-in page
 
-/** Go to `address`, once `last` is done; from now on nothing else leads away from this page. */
+/** Go to `address`, or where `last` says, once that is done; from now on nothing else leads away from this page. */
 export async function leave(address, last = async () => {}) {
   leaving = true;
+  let instead;
   try {
-    await last();
+    instead = await last();
   } catch (problem) {
     leaving = false;
     throw problem;
   }
-  location.assign(address);
+  location.assign(instead ?? address);
 }
 
 /** Go to the sign-in page, and come back to this one afterwards; not where the page is on its way already. */

@@ -1,0 +1,54 @@
+"""Secrets that others keep for us, or that we must be able to use again: sealed by keys that only the broker has.
+
+The keys stand in secrets/sign-in.keys, one a line. The first one seals; all of them open: a new key is put before the
+others, and an old one is taken out a day later, when nothing lives that it sealed (docs/identity.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+
+def seal(secrets: Path, purpose: str, content: dict[str, Any]) -> str:
+    """`content`, as only we can read it, and only for this purpose."""
+    return _keys(secrets).encrypt(json.dumps([purpose, content]).encode()).decode()
+
+
+def unseal(secrets: Path, purpose: str, sealed: str, *, seconds: int | None = None) -> dict[str, Any] | None:
+    """What was sealed for this purpose, at most so many seconds ago; None where anything of that is not so."""
+    try:
+        sealed_for, content = json.loads(_keys(secrets).decrypt(sealed.encode(), ttl=seconds))
+    except (InvalidToken, ValueError):
+        return None
+    return dict(content) if sealed_for == purpose else None
+
+
+def _keys(secrets: Path) -> MultiFernet:
+    path = secrets / "sign-in.keys"
+    if not path.exists():
+        _make(path)
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _changed: int) -> MultiFernet:
+    return MultiFernet([Fernet(line) for line in path.read_text().split()])
+
+
+def _make(path: Path) -> None:
+    """Of several processes that make it at once, the first one's file stays."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(f"{Fernet.generate_key().decode()}\n")
+    with suppress(FileExistsError):
+        os.link(name, path)
+    os.unlink(name)
