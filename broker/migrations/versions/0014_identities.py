@@ -5,19 +5,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0014"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
 _OF_SIGN_INS = (
-    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
-    sa.Column("address", sa.String(length=64), nullable=True),
-    sa.Column("program", sa.String(length=200), nullable=True),
-    sa.Column("identity_id", sa.Integer(), nullable=True),
-    sa.Column("sid", sa.String(length=255), nullable=True),
-    sa.Column("sealed_tokens", sa.Text(), nullable=True),
-    sa.Column("refresh_at", sa.DateTime(timezone=True), nullable=True),
+    ("seen_at", sa.DateTime(timezone=True)),
+    ("address", sa.String(length=64)),
+    ("program", sa.String(length=200)),
+    ("identity_id", sa.Integer()),
+    ("sid", sa.String(length=255)),
+    ("sealed_tokens", sa.Text()),
+    ("refresh_at", sa.DateTime(timezone=True)),
 )
 
 
@@ -41,8 +41,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_identities_user_id"), "identities", ["user_id"])
     op.create_index(op.f("ix_identities_identifier"), "identities", ["identifier"])
     with op.batch_alter_table("sign_ins") as table:
-        for column in _OF_SIGN_INS:
-            table.add_column(column.copy())
+        for name, kind in _OF_SIGN_INS:
+            table.add_column(sa.Column(name, kind, nullable=True))
         table.create_foreign_key(op.f("fk_sign_ins_identity_id_identities"), "identities", ["identity_id"], ["id"])
         table.create_index(op.f("ix_sign_ins_identity_id"), ["identity_id"])
         table.create_index(op.f("ix_sign_ins_refresh_at"), ["refresh_at"])
@@ -72,6 +72,6 @@ def downgrade() -> None:
         table.drop_index(op.f("ix_sign_ins_refresh_at"))
         table.drop_index(op.f("ix_sign_ins_identity_id"))
         table.drop_constraint(op.f("fk_sign_ins_identity_id_identities"), type_="foreignkey")
-        for column in _OF_SIGN_INS:
-            table.drop_column(column.name)
+        for name, _ in _OF_SIGN_INS:
+            table.drop_column(name)
     op.drop_table("identities")
