@@ -11,11 +11,13 @@ import click
 from broker import events
 from broker.events import Origin
 from broker.logs import configure
-from broker.runtime import Runtime, current
+from broker.runtime import Runtime
 
 
 def runtime() -> Runtime:
     """The deployment, for the rest of the command that runs now; what it does is its caller's."""
+    from broker.runtime import current  # at each use, as all commands do
+
     configure()
     click.get_current_context().with_resource(events.coming(origin()))
     return current()

@@ -143,6 +143,7 @@ def ticket(runtime: Runtime, person: Person, share_id: int) -> str:
             raise SessionNotReady("The desktop that was shared with you is over.", hint="Ask its owner.")
         if share.kind in (K.SUPPORT, K.BREAK_GLASS):
             person.must(Right.JOIN)  # who has lost the role since has lost this, too
+        events.write_down(db, "session:ticket", session.id, actor=person.name, share=share.id)
         return tickets.issue(db, session.id, person, runtime.settings.gateway.ticket_seconds, share_id=share.id)
 
 

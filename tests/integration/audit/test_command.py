@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from broker import command_line
+from broker import runtime as runtimes
 from broker.cli import main
 from broker.events import Event
 from broker.runtime import Runtime
@@ -29,7 +29,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 @pytest.fixture
 def deployment(each_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """The one that commands find."""
-    monkeypatch.setattr(command_line, "current", lambda: each_runtime)
+    monkeypatch.setattr(runtimes, "current", lambda: each_runtime)
     monkeypatch.delenv("SUDO_USER", raising=False)
     return each_runtime
 

@@ -18,14 +18,17 @@ from broker import events
 from broker.audit import sealing
 from broker.database import now
 from broker.events import Event
+from broker.identity import service as identity
 from broker.identity import tokens
 from broker.identity.rights import Right, Role
 from broker.identity.service import create_account
 from broker.runtime import Runtime
 from broker.settings import VmmSettings, WebSettings
+from broker.sharing import support
 from tests.conftest import NewPerson
 from tests.integration.audit.rows import seal_all, tamper, write
 from tests.integration.web.conftest import AppWith, NewMachines, OpenAs, SignedIn
+from tests.integration.web.test_changes import KEY
 from web.api import audit as audit_api
 
 AUDIT = "/api/v1/admin/audit"
@@ -139,6 +142,8 @@ def test_every_operation_that_changes_something_is_in_the_log_with_its_actor(
     call("POST", "/sessions/{session_id}/keep", {"until": "work-ends"}, session_id=session)
     waiting = admin.post("/api/v1/sessions", json={"environment": "science"}).json["id"]
     call("POST", "/sessions/{session_id}/wish", {"cores": 1}, session_id=waiting)
+    call("POST", "/sessions/{session_id}/certificates", {"public_key": KEY}, session_id=session)
+    _sharing(call, signed_in("bob"), new_person, runtime, session, make_ready)
     call("DELETE", "/sessions/{session_id}", session_id=session)
     for verb, body in (("resize", {"target": 3, "limit": 9}), ("drain", None), ("resume", None)):
         call("POST", f"/admin/pools/{{name}}/{verb}", body, name="science-ral")
@@ -167,6 +172,12 @@ def test_every_operation_that_changes_something_is_in_the_log_with_its_actor(
     call("DELETE", "/me/tokens/{token_id}", token_id=token_id)
     code = app.test_client().post("/api/v1/device", json={"program": "beamdesk"}).json["user_code"]
     call("POST", "/device/{user_code}", {"allow": True}, user_code=code)
+    key = call("POST", "/me/keys", {"name": "laptop", "public_key": KEY})["id"]
+    call("DELETE", "/me/keys/{key_id}", key_id=key)
+    other = identity.sign_in(runtime, "ada", "ada-secret")[1].sign_in_id
+    call("DELETE", "/me/sign-ins/{sign_in_id}", sign_in_id=other)
+    identity.sign_in(runtime, "ada", "ada-secret")
+    call("DELETE", "/me/sign-ins")
     call("POST", "/sign-in", {"name": "ada", "password": "ada-secret"})
     call("POST", "/sign-out")
     document = app.test_client().get("/api/v1/openapi.json").json
@@ -179,7 +190,36 @@ def test_every_operation_that_changes_something_is_in_the_log_with_its_actor(
     assert changing - done - ELSEWHERE == set(), "nobody showed that these are in the audit log"
 
 
+def _sharing(
+    call: Callable[..., Any],
+    bob: FlaskClient,
+    new_person: NewPerson,
+    runtime: Runtime,
+    session: int,
+    make_ready: Callable[[int], None],
+) -> None:
+    """What Ada does as an owner, as a guest, and as support."""
+    shared = {"session_id": session}
+    share = call("POST", "/sessions/{session_id}/shares", {"user": "bob"}, **shared)["share"]["id"]
+    call("DELETE", "/sessions/{session_id}/shares/{share_id}", share_id=share, **shared)
+    call("POST", "/sessions/{session_id}/shares", {}, **shared)
+    call("DELETE", "/sessions/{session_id}/shares", **shared)
+    sue = identity.create_account(runtime, "sue", "Sue", "sue-secret", role=Role.SUPPORT)
+    request = support.ask(runtime, sue, session, "You wrote that it hangs.").id
+    call("POST", "/join-requests/{request_id}", {"answer": "look"}, request_id=request)
+    bobs = bob.post("/api/v1/sessions", json={"environment": "light"}).json["id"]
+    make_ready(bobs)
+    link = bob.post(f"/api/v1/sessions/{bobs}/shares", json={}).json["link"]
+    mine = call("POST", "/shares/join", {"token": link.rsplit("/", 1)[1]})["id"]
+    call("POST", "/shares/{share_id}/tickets", share_id=mine)
+    call("DELETE", "/shares/{share_id}", share_id=mine)
+    asked = call("POST", "/sessions/{session_id}/join-requests", {"reason": "May I?"}, session_id=bobs)["id"]
+    call("DELETE", "/join-requests/{request_id}", request_id=asked)
+    call("POST", "/sessions/{session_id}/break-glass", {"reason": "It burns."}, session_id=bobs)
+
+
 ELSEWHERE = {
+    ("post", "/api/v1/me/identities/{name}"),  # leads to the provider; tests/integration/web/openid has what comes back
     ("post", "/api/v1/act-for"),  # in the test after this one
     ("post", "/api/v1/device"),  # a stranger's wish; what its user decides is in the log
     ("post", "/api/v1/device/token"),  # hands over what was decided

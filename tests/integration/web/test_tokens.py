@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from broker import cli
+from broker import runtime as runtimes
 from broker.database import now
 from broker.errors import Forbidden
 from broker.events import Event
@@ -131,7 +132,7 @@ def test_the_command_line_makes_lists_and_revokes_tokens(
     app: APIFlask, runtime: Runtime, catalogue: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The secret alone goes to standard output, so that a script can take it."""
-    monkeypatch.setattr(cli, "_runtime", lambda: runtime)
+    monkeypatch.setattr(runtimes, "current", lambda: runtime)
     run = CliRunner().invoke
     made = run(cli.main, ["account", "token", "catalogue", "--for", "the portal", "--right", "act"])
     assert made.exit_code == 0, made.output

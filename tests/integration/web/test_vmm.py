@@ -19,6 +19,7 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from broker import cli
+from broker import runtime as runtimes
 from broker.events import Event
 from broker.identity import service as identity
 from broker.identity.guessing import OF_NAME_HERE
@@ -321,7 +322,7 @@ def test_a_service_account_cannot_sign_in(app_with: AppWith, new_person: NewPers
 
 def test_the_command_makes_a_service_account(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """`beamdesk account add --role service`."""
-    monkeypatch.setattr(cli, "_runtime", lambda: runtime)
+    monkeypatch.setattr(runtimes, "current", lambda: runtime)
     command = ["account", "add", "topcat", "--full-name", "TopCAT", "--role", "service", "--password", "topcat-secret"]
     done = CliRunner().invoke(cli.main, command)
     assert done.output.startswith("topcat (TopCAT) may ask for machines")
