@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.conformance.clouds.subjects import PROOFS, ROOT
+from tests.made import show_or_write
 
 DOCUMENT = ROOT / "docs" / "clouds.md"
-BEGIN = "<!-- Made by `python -m tests.conformance.clouds.matrix --write`. -->\n"
-END = "<!-- End of what is made. -->\n"
+MODULE = "tests.conformance.clouds.matrix"
 HERE = Path(__file__).parent
 
 
@@ -58,16 +57,5 @@ def _subjects(mark: Any) -> list[str]:
     return [row if len(names) == 1 else row[names.index("subject")] for row in rows]
 
 
-def parts(document: str) -> tuple[str, str, str]:
-    """The document before, at and after what is made."""
-    before, begin, rest = document.partition(BEGIN)
-    made, end, after = rest.partition(END)
-    return before + begin, made, end + after
-
-
 if __name__ == "__main__":
-    before, _, after = parts(DOCUMENT.read_text())
-    if "--write" in sys.argv:
-        DOCUMENT.write_text(before + matrix() + after)
-    else:
-        sys.stdout.write(matrix())
+    show_or_write(DOCUMENT, MODULE, matrix())

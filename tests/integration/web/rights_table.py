@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from broker.identity.rights import MAY, Right, Role
+from tests.made import show_or_write
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/security.md"
-BEGIN = "<!-- Made by `python -m tests.integration.web.rights_table --write`. -->\n"
-END = "<!-- End of what is made. -->\n"
+MODULE = "tests.integration.web.rights_table"
 
 
 def table(paths: dict[str, Any]) -> str:
@@ -42,13 +41,6 @@ def _meaning(right: Right) -> str:
     return found[1]
 
 
-def parts(document: str) -> tuple[str, str, str]:
-    """The document before, at and after what is made."""
-    before, begin, rest = document.partition(BEGIN)
-    made, end, after = rest.partition(END)
-    return before + begin, made, end + after
-
-
 def _paths() -> dict[str, Any]:
     """The API's own description, of an application that nobody uses."""
     from broker.runtime import open_runtime
@@ -62,9 +54,4 @@ def _paths() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    made = table(_paths())
-    before, _, after = parts(DOCUMENT.read_text())
-    if "--write" in sys.argv:
-        DOCUMENT.write_text(before + made + after)
-    else:
-        sys.stdout.write(made)
+    show_or_write(DOCUMENT, MODULE, table(_paths()))

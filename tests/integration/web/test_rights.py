@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from broker.identity import service as identity
 from broker.identity.rights import MAY, Right, Role
 from broker.runtime import Runtime
-from tests.integration.web.rights_table import DOCUMENT, parts, table
+from tests.integration.web.rights_table import DOCUMENT, MODULE, table
+from tests.made import parts
 
 NOBODYS = "0"  # an id that no thing has
 
@@ -80,7 +81,7 @@ def test_a_view_that_names_no_right_stops_the_start(app: APIFlask) -> None:
 
 def test_the_page_of_rights_is_what_the_api_says(description: dict[str, Any]) -> None:
     """docs/security.md is what `python -m tests.integration.web.rights_table --write` makes."""
-    assert parts(DOCUMENT.read_text())[1] == table(description)
+    assert parts(DOCUMENT.read_text(), MODULE)[1] == table(description)
 
 
 def test_a_token_of_an_administrator_does_only_what_it_was_made_for(
