@@ -6,7 +6,8 @@ Proved against a real OpenStack with Nova's fake hypervisor (docs/clouds.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from broker.clouds.floating import FloatingAddresses
 from broker.clouds.libcloud_cloud import PHASES, LibcloudCloud
 from broker.clouds.options import Options, listed, options_of
 from broker.clouds.userdata import cloud_config, host_key
-from broker.errors import CloudRefused
+from broker.errors import CloudFault, CloudRefused
 from broker.settings import CloudSettings
 
 CONSOLE_LINES = 400
@@ -72,6 +73,22 @@ class OpenStackCloud(LibcloudCloud):
         self.options = options_of(settings, OpenStackOptions)
         super().__init__(settings, lambda: _driver(self.options, settings.timeout))
         self._catalogue = Catalogue(settings.title)
+
+    @contextmanager
+    def asking(self, doing: str) -> Iterator[None]:
+        """As of any cloud; a sign-in that broke off halfway is begun anew, where Libcloud keeps its half until it ends.
+
+        Its connections share a token and fetch the catalogue each for itself: one with a token and no catalogue would
+        fail for as long as the token holds.
+        """
+        try:
+            with super().asking(doing):
+                yield
+        except CloudFault:
+            for connection in _connections(self.__dict__.get("driver")):
+                if connection.service_catalog is None:
+                    connection.get_auth_class().clear_cached_auth_context()
+            raise
 
     def create(self, spec: BuildSpec) -> Node:
         """Ask for the node, unless an earlier request made it: Nova itself would make another one."""
@@ -231,6 +248,10 @@ def _driver(options: OpenStackOptions, timeout: float) -> Any:
         ex_auth_cache=_Tokens(),
         timeout=timeout,
     )
+
+
+def _connections(driver: Any) -> list[Any]:
+    return [driver.connection, driver.image_connection, driver.network_connection] if driver else []
 
 
 class _Tokens:

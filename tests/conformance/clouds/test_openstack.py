@@ -13,10 +13,11 @@ from libcloud.common.openstack_identity import OpenStackIdentity_3_0_Connection
 
 from broker.clouds.adapter import Cloud, CloudNode, open_cloud
 from broker.clouds.openstack import OpenStackCloud
-from broker.errors import CloudFull, CloudRefused
+from broker.errors import CloudFull, CloudRefused, CloudUnreachable
 from tests.conformance.clouds.conftest import Credential
 from tests.conformance.clouds.subjects import Subject
 from tests.peers.openstack.seed import sign_in
+from tests.peers.proxy import lose, proxy
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("subject", ["openstack"], indirect=True)
@@ -70,6 +71,20 @@ def test_one_sign_in_is_enough_for_all_services(
     opened.build(subject.spec("j1"))
     opened.list_ours("conformance")
     assert len(asked) == 1
+
+
+def test_a_sign_in_whose_answer_is_lost_is_done_again(subject: Subject) -> None:
+    """At any of its requests: each service fetches the catalogue for itself."""
+    keystone = subject.settings.options["auth_url"]
+    with proxy(keystone.removesuffix("/v3")) as before:
+        options = {**subject.settings.options, "auth_url": before.url}
+        opened = OpenStackCloud(subject.settings.model_copy(update={"options": options}))
+        for method in ("POST", "GET"):
+            before.when(method, "auth/tokens", lose(), times=1)
+            with pytest.raises(CloudUnreachable):
+                opened.build(subject.spec("l1"))
+        node = opened.build(subject.spec("l1"))
+    opened.destroy(node.id)
 
 
 def test_an_openstack_machine_is_put_where_the_settings_say(

@@ -18,6 +18,7 @@ from sqlalchemy import func, select, text
 from broker import events
 from broker.audit import sealing
 from broker.audit.chain import Head
+from broker.audit.sealing import head
 from broker.audit.verify import verify
 from broker.database import Database, now
 from broker.events import Event, Unsealed
@@ -99,15 +100,19 @@ def test_one_that_is_killed_in_the_middle_leaves_a_chain_that_goes_on(each_runti
     """kill -9, again and again, at different moments."""
     database = each_runtime.database
     write_many(database, 12_000)
-    killed = 0
-    for n in range(8):
+
+    def sealed() -> int:
+        with database.reading() as db:
+            return head(db).seq
+
+    for killed in range(1, 5):
+        before = sealed()
         process = sealer(database)
-        time.sleep(0.03 * (n + 1))  # not a wait for something: the moment of its death
+        until(lambda: sealed() > before, "it to seal", every=0.002)  # noqa: B023 - asked within this turn
         process.kill()
-        killed += process.wait(10) == -signal.SIGKILL
-    assert killed >= 3
-    assert 0 < len(seals(database)) < 12_000 or killed < 8
-    until(lambda: sealing.seal(database) == 0, "the rest to be sealed", 60, every=0)
+        assert process.wait(10) == -signal.SIGKILL, f"it had finished before its death {killed}"
+    assert sealed() < 12_000
+    seal_all(database)
     is_whole(database, 12_000)
 
 
