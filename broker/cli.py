@@ -11,6 +11,7 @@ import click
 from broker.audit.command import audit
 from broker.client.commands import COMMANDS
 from broker.errors import BrokerError
+from broker.rotation.command import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +51,7 @@ def main(config: Path | None) -> None:
 for command in COMMANDS:
     main.add_command(command)
 main.add_command(audit)
+main.add_command(keys)
 
 
 def _runtime() -> Runtime:
@@ -182,7 +184,7 @@ def cloud_check(name: str, build: bool) -> None:
     if name not in found.clouds:
         there = ", ".join(found.clouds) or "none"
         raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
-    _show(check(found, name, ca.ensure_keys(found.secrets_dir).user_ca_public, build=build))
+    _show(check(found, name, ca.trusted(found.secrets_dir).users, build=build))
 
 
 @main.group()

@@ -311,7 +311,7 @@ def _prepare(settings: Settings) -> None:
 
     database = Database(settings.database_url)
     migrations.migrate(database)
-    ca.ensure_keys(settings.secrets_dir)
+    ca.trusted(settings.secrets_dir)
     runtime = Runtime(settings, database)
     for account in settings.accounts.values():
         create_account(

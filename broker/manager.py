@@ -15,6 +15,7 @@ from broker.identity import refreshing
 from broker.leader import Candidate
 from broker.pools import standing
 from broker.pools.manager import PoolManager
+from broker.rotation import steps as rotation
 from broker.runtime import Runtime
 from broker.sessions import seats
 from broker.sessions.launches import LaunchLog
@@ -54,6 +55,7 @@ def run(runtime: Runtime) -> None:
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)
                 recordings.forget_old(runtime.settings)
+                rotation.advance(runtime)
             tick += 1
     sealer.join()
     candidate.resign()

@@ -21,12 +21,8 @@ def check_node(config: Config, images: dict[str, Any], wish: dict[str, Any]) -> 
     if not _matches(NAME, wish.get("name")):
         raise CloudError(400, "bad-name", f"name = {wish.get('name')!r}: must be letters, digits, . _ - (at most 63)")
     authority = wish.get("ssh_ca")
-    if (
-        not isinstance(authority, str)
-        or not authority.isprintable()
-        or not authority.startswith(("ssh-", "ecdsa-", "sk-"))
-    ):
-        raise CloudError(400, "bad-key", "ssh_ca must be one line of an OpenSSH public key")
+    if not isinstance(authority, str) or not all(map(_is_key, authority.split("\n"))):
+        raise CloudError(400, "bad-key", "ssh_ca must be OpenSSH public keys, a line each")
     request = wish.get("request_id")
     if request is not None and not (isinstance(request, str) and 0 < len(request) <= 255):
         raise CloudError(400, "bad-request-id", "request_id must be a text of at most 255 characters, or null")
@@ -60,6 +56,10 @@ def check_path(path: Any) -> str:
     if not _matches(HOME, path):
         raise CloudError(400, "bad-path", f"path = {path!r}: a volume is attached at /home/NAME")
     return str(path)
+
+
+def _is_key(line: str) -> bool:
+    return line.isprintable() and line.startswith(("ssh-", "ecdsa-", "sk-"))
 
 
 def _matches(pattern: re.Pattern[str], value: Any) -> bool:

@@ -3,6 +3,9 @@
 Keys lie in the secrets folder: user_ca and host_ca sign; broker is the key that the broker logs in with as root, by a
 certificate that lives a day and is renewed in time; ssh_gateway is the SSH gateway's own host key. Certificates begin
 a minute early, for clocks that are behind.
+
+An authority is replaced in steps, so that nothing that is open breaks (broker/rotation): NAME.next is believed before
+it signs, NAME.old.pub for as long as something lives that it signed.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,15 +29,16 @@ from broker.errors import InvalidRequest, ServiceDown
 _HOST_CERTIFICATE_DAYS = 730  # longer than any machine lives
 _BROKER_CERTIFICATE_HOURS = 24
 _EARLY = "-1m"
+AUTHORITIES = ("user_ca", "host_ca")
 GATEWAY = "beamdesk-gateway"  # whom the SSH gateway's host certificate is of; no machine can be called so
 
 
 @dataclass(frozen=True)
-class Keys:
-    """The public halves of both authorities, as one line each."""
+class Trusted:
+    """Whom machines and clients believe: public keys, a line each; more than one while an authority is replaced."""
 
-    user_ca_public: str
-    host_ca_public: str
+    users: str
+    hosts: str
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,22 @@ class Login:
     certificate: Path
 
 
-def ensure_keys(secrets: Path) -> Keys:
-    """The authorities' public keys; the keys are made where they are missing. Safe to call from several processes."""
-    return Keys(
-        *(_ensure_key(secrets, name).with_suffix(".pub").read_text().strip() for name in ("user_ca", "host_ca"))
-    )
+def trusted(secrets: Path) -> Trusted:
+    """The authorities' public keys; keys are made where they are missing. Safe to call from several processes."""
+    return Trusted(*("\n".join(_public_keys(secrets, name)) for name in AUTHORITIES))
+
+
+def trusted_users(secrets: Path) -> Path:
+    """The same of the users' authority, in a file, as sshd wants it."""
+    path, lines = secrets / "user_ca.trusted", trusted(secrets).users + "\n"
+    if not path.is_file() or path.read_text() != lines:
+        put(path, lines)
+    return path
+
+
+def signs(secrets: Path, authority: str) -> str:
+    """The public key that the authority signs with now."""
+    return make(secrets, authority).with_suffix(".pub").read_text().strip()
 
 
 def sign_user(
@@ -76,10 +92,9 @@ def sign_host(secrets: Path, public_key: str, principals: Sequence[str]) -> str:
 
 def broker_login(secrets: Path) -> Login:
     """The broker's key and its certificate as root on every machine, which is renewed after half of its life."""
-    key = _ensure_key(secrets, "broker")
+    key = make(secrets, "broker")
     certificate = key.with_name("broker-cert.pub")
-    keys = ensure_keys(secrets)
-    if not _lives_on(certificate, keys.user_ca_public, _BROKER_CERTIFICATE_HOURS / 2):
+    if not _lives_on(certificate, key, signs(secrets, "user_ca"), _BROKER_CERTIFICATE_HOURS / 2):
         signed = sign_user(
             secrets,
             key.with_suffix(".pub").read_text(),
@@ -87,52 +102,77 @@ def broker_login(secrets: Path) -> Login:
             valid_until=datetime.now(UTC) + timedelta(hours=_BROKER_CERTIFICATE_HOURS),
             key_id="beamdesk-broker",
         )
-        _put(certificate, signed)
+        put(certificate, signed + "\n")
     return Login(key, certificate)
 
 
 def gateway_host(secrets: Path) -> Login:
     """The SSH gateway's host key and its certificate, which is renewed after half of its life."""
-    key = _ensure_key(secrets, "ssh_gateway")
+    key = make(secrets, "ssh_gateway")
     certificate = key.with_name("ssh_gateway-cert.pub")
-    if not _lives_on(certificate, ensure_keys(secrets).host_ca_public, _HOST_CERTIFICATE_DAYS * 24 / 2):
-        _put(certificate, sign_host(secrets, key.with_suffix(".pub").read_text(), [GATEWAY]))
+    if not _lives_on(certificate, key, signs(secrets, "host_ca"), _HOST_CERTIFICATE_DAYS * 24 / 2):
+        put(certificate, sign_host(secrets, key.with_suffix(".pub").read_text(), [GATEWAY]) + "\n")
     return Login(key, certificate)
 
 
-def _put(certificate: Path, signed: str) -> None:
-    draft = certificate.with_name(f".{certificate.stem}.{os.getpid()}.{time.monotonic_ns()}")
-    draft.write_text(signed + "\n")
-    draft.rename(certificate)
+def put(path: Path, content: str) -> None:
+    """Write the file, whole or not at all."""
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}")
+    draft.write_text(content)
+    belong_to_the_service(draft, path.parent)
+    draft.rename(path)
 
 
-def _lives_on(certificate: Path, authority: str, hours: float) -> bool:
-    """Whether the certificate is there, of this authority, and lives so many hours longer."""
+def belong_to_the_service(path: Path, secrets: Path) -> None:
+    """What root makes for the secrets folder is its owner's, as the rest: an operator's command may run as root."""
+    if os.geteuid() == 0:
+        owner = secrets.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _lives_on(certificate: Path, key: Path, authority: str, hours: float) -> bool:
+    """Whether the certificate is there, of this key and authority, and lives so many hours longer."""
     try:
         identity = load_ssh_public_identity(certificate.read_bytes())
     except (FileNotFoundError, ValueError, UnsupportedAlgorithm):
         return False
     if not isinstance(identity, SSHCertificate):
         return False
-    same = load_ssh_public_identity(authority.encode()) == identity.signature_key()
-    return same and identity.valid_before - time.time() > hours * 3600
+    own, theirs = (load_ssh_public_identity(text.encode()) for text in (key.with_suffix(".pub").read_text(), authority))
+    ours = own == identity.public_key() and theirs == identity.signature_key()
+    return ours and identity.valid_before - time.time() > hours * 3600
 
 
-def _ensure_key(secrets: Path, name: str) -> Path:
+def _public_keys(secrets: Path, authority: str) -> list[str]:
+    """Of those who are believed: the one that signs, the next one, the last one."""
+    signing = signs(secrets, authority)
+    others = (secrets / f"{authority}.next.pub", secrets / f"{authority}.old.pub")
+    found = []
+    for path in others:
+        with suppress(FileNotFoundError):  # another process may be a step ahead
+            found.append(path.read_text().strip())
+    return list(dict.fromkeys([signing, *found]))
+
+
+def make(secrets: Path, name: str) -> Path:
+    """The private key of this name, made where it is missing, with its public half beside it."""
     key = secrets / name
-    if key.is_file() and key.with_suffix(".pub").is_file():
+    public_half = key.with_name(f"{name}.pub")
+    if key.is_file() and public_half.is_file():
         return key
     secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=secrets) as folder:
         draft = Path(folder) / name
-        _keygen("-t", "ed25519", "-N", "", "-C", f"beamdesk {name}", "-f", str(draft))
+        _keygen("-t", "ed25519", "-N", "", "-C", f"beamdesk {name.removesuffix('.next')}", "-f", str(draft))
+        belong_to_the_service(draft, secrets)
         try:
             os.link(draft, key)
         except FileExistsError:  # another process was first, or died before it wrote the public half
             draft = key
         public = Path(folder) / "public"
         public.write_text(_keygen("-y", "-f", str(draft)))
-        public.rename(key.with_suffix(".pub"))
+        belong_to_the_service(public, secrets)
+        public.rename(public_half)
     return key
 
 
@@ -146,7 +186,7 @@ def _sign(
     options: Sequence[str],
     serial: int | None = None,
 ) -> str:
-    with tempfile.TemporaryDirectory(dir=_ensure_key(secrets, authority).parent) as folder:
+    with tempfile.TemporaryDirectory(dir=make(secrets, authority).parent) as folder:
         key = Path(folder) / "key.pub"
         key.write_text(public_key.strip() + "\n")
         names = ["-n", ",".join(principals)]

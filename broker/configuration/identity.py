@@ -34,6 +34,11 @@ tar -C / --no-same-owner --no-overwrite-dir -xpf -
 /usr/local/lib/beamdesk/own-parts
 /usr/local/lib/beamdesk/reload-sshd
 """
+_RENEW = """
+set -e
+tar -C / --no-same-owner --no-overwrite-dir -xpf -
+/usr/local/lib/beamdesk/reload-sshd
+"""
 
 
 def take(state_dir: Path, target: SshTarget, made_of: str) -> None:
@@ -52,16 +57,32 @@ def give(state_dir: Path, target: SshTarget) -> None:
     _run(state_dir, target, _GIVE, _parcel(state_dir, target), "made one of its own")
 
 
+def renew(state_dir: Path, target: SshTarget) -> None:
+    """Bring a machine in use whom it lets in now, and a new host certificate; every connection stays."""
+    parcel = _tar(_credentials(state_dir.absolute() / "secrets", target))
+    _run(state_dir, target, _RENEW, parcel, "told of the new keys")
+
+
 def _parcel(state_dir: Path, target: SshTarget) -> bytes:
     """A tar of the files that the roles sshd and agent lay."""
     secrets, settings = state_dir.absolute() / "secrets", ANSIBLE / "roles/sshd/files/root"
-    certificate = ca.sign_host(secrets, target.host_key, [target.name, target.address])
     files = {
-        "etc/ssh/beamdesk-user-ca.pub": f"{ca.ensure_keys(secrets).user_ca_public}\n".encode(),
-        "etc/ssh/beamdesk-host-cert.pub": f"{certificate}\n".encode(),
+        **_credentials(secrets, target),
         ssh.AGENT.lstrip("/"): agent_file(state_dir.absolute()).read_bytes(),
         **{str(path.relative_to(settings)): path.read_bytes() for path in settings.rglob("*") if path.is_file()},
     }
+    return _tar(files)
+
+
+def _credentials(secrets: Path, target: SshTarget) -> dict[str, bytes]:
+    certificate = ca.sign_host(secrets, target.host_key, [target.name, target.address])
+    return {
+        "etc/ssh/beamdesk-user-ca.pub": f"{ca.trusted(secrets).users}\n".encode(),
+        "etc/ssh/beamdesk-host-cert.pub": f"{certificate}\n".encode(),
+    }
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in files.items():

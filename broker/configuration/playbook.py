@@ -89,7 +89,7 @@ def _write_inputs(
         "agent_file": str(agent_file(state_dir.absolute())),
         "environment_roles": list(roles),
         "host_certificate": ca.sign_host(secrets, target.host_key, [target.name, target.address]),
-        "user_ca_public": ca.ensure_keys(secrets).user_ca_public,
+        "user_ca_public": ca.trusted(secrets).users,
     }
     machine = {
         "ansible_host": target.address,

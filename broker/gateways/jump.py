@@ -155,6 +155,7 @@ class _Clerk:
     def work(self) -> None:
         """Write who may come in now; then write down who came."""
         try:
+            sshd.today(self._runtime.settings.secrets_dir)
             self._write_principals()
             self._line.send(None)
             self._line.send(self._admit(self._line.recv()))

@@ -39,13 +39,17 @@ def program() -> str:
 
 def configure(folder: Path, secrets: Path, account: str) -> Path:
     """Write the configuration, and try it; its path."""
-    ca.ensure_keys(secrets)
     draft = folder / f".sshd_config.{os.getpid()}"
-    draft.write_text(configuration(secrets / "user_ca.pub", ca.gateway_host(secrets), account))
+    draft.write_text(configuration(*today(secrets), account))
     tried = subprocess.run([program(), "-t", "-f", str(draft)], capture_output=True, text=True)
     if tried.returncode != 0:
         raise BadSettings(f"sshd refuses its configuration: {tried.stderr.strip()}", hint=f"See {draft}.")
     return draft.rename(folder / "sshd_config")
+
+
+def today(secrets: Path) -> tuple[Path, ca.Login]:
+    """Whose certificates open, and this gateway's own: files that are brought up to date, as keys may be replaced."""
+    return ca.trusted_users(secrets), ca.gateway_host(secrets)
 
 
 def configuration(user_ca: Path, host: ca.Login, account: str) -> str:

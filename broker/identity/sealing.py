@@ -1,7 +1,7 @@
 """Secrets that others keep for us, or that we must be able to use again: sealed by keys that only the broker has.
 
 The keys stand in secrets/sign-in.keys, one a line. The first one seals; all of them open: a new key is put before the
-others, and an old one is taken out a day later, when nothing lives that it sealed (docs/identity.md).
+others, and the old ones are taken out when nothing lives that they sealed (broker/rotation).
 """
 
 from __future__ import annotations
@@ -31,10 +31,28 @@ def unseal(secrets: Path, purpose: str, sealed: str, *, seconds: int | None = No
     return dict(content) if sealed_for == purpose else None
 
 
-def _keys(secrets: Path) -> MultiFernet:
+def begin(secrets: Path) -> None:
+    """Seal with a new key from now on; what older ones sealed is opened as before."""
+    path = keys_file(secrets)
+    _write(path, [Fernet.generate_key().decode(), *path.read_text().split()], replace=True)
+
+
+def forget(secrets: Path) -> None:
+    """Open nothing any more that another key sealed than the one that seals now."""
+    path = keys_file(secrets)
+    _write(path, path.read_text().split()[:1], replace=True)
+
+
+def keys_file(secrets: Path) -> Path:
+    """Where the keys are; they are made where there are none."""
     path = secrets / "sign-in.keys"
     if not path.exists():
-        _make(path)
+        _write(path, [Fernet.generate_key().decode()], replace=False)
+    return path
+
+
+def _keys(secrets: Path) -> MultiFernet:
+    path = keys_file(secrets)
     return _read(path, path.stat().st_mtime_ns)
 
 
@@ -43,12 +61,15 @@ def _read(path: Path, _changed: int) -> MultiFernet:
     return MultiFernet([Fernet(line) for line in path.read_text().split()])
 
 
-def _make(path: Path) -> None:
-    """Of several processes that make it at once, the first one's file stays."""
+def _write(path: Path, keys: list[str], *, replace: bool) -> None:
+    """Whole or not at all; of several processes that make the file at once, the first one's stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w") as file:
-        file.write(f"{Fernet.generate_key().decode()}\n")
+        file.write("".join(f"{key}\n" for key in keys))
+    if replace:
+        os.replace(name, path)
+        return
     with suppress(FileExistsError):
         os.link(name, path)
     os.unlink(name)

@@ -62,7 +62,7 @@ class _Baker:
     def build(self) -> str:
         """From the cloud's own image, so that no image carries what an earlier one left behind."""
         size = self.settings.sizes[self.kind[2]].id_in(self.place.name)
-        self.machine.begin(size, self.place.image, ca.ensure_keys(self.settings.secrets_dir).user_ca_public)
+        self.machine.begin(size, self.place.image, ca.trusted(self.settings.secrets_dir).users)
         return f"{size} of {self.place.image} as {self.machine.name}"
 
     def runs(self) -> str:

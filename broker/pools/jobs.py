@@ -16,7 +16,7 @@ from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cl
 from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
-from broker.pools import builds, images, standing
+from broker.pools import builds, images, renewal, standing
 from broker.pools.access import hold_up, settle
 from broker.pools.configure import configure
 from broker.pools.models import Machine, MachineState, move
@@ -101,7 +101,7 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
     pool = settings.pools.get(machine.pool)
     if pool is None:
         raise NotFound(f"pools.{machine.pool} is no longer in the settings.", hint="Its machines go by themselves.")
-    keys = ca.ensure_keys(settings.secrets_dir)
+    told = renewal.mark(settings.secrets_dir)
     with runtime.database.reading() as db:
         image = images.built_from(db, settings, machine)
     spec = BuildSpec(
@@ -109,7 +109,7 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
         size_id=settings.sizes[pool.size].id_in(pool.cloud),
         image_id=image,
         tags=tags(runtime, machine),
-        ssh_ca=keys.user_ca_public,
+        ssh_ca=ca.trusted(settings.secrets_dir).users,
         request_id=f"{settings.deployment}-machine-{machine.id}",
     )
     try:
@@ -117,7 +117,7 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
     except CloudRefused as error:
         raise CloudRefused(f"{error.message} {_asked_with(pool, spec)}", hint=error.hint) from error
     with runtime.database.transaction() as db:
-        move(db, machine, M.BUILDING, reason="the cloud was asked", node_id=node.id)
+        move(db, machine, M.BUILDING, reason="the cloud was asked", node_id=node.id, told=told)
 
 
 def _asked_with(pool: PoolSettings, spec: BuildSpec) -> str:
@@ -131,11 +131,12 @@ def _asked_with(pool: PoolSettings, spec: BuildSpec) -> str:
 @_job
 def configure_machine(runtime: Runtime, machine: Machine) -> None:
     """Configure it over SSH, then look at the desktop; only what passes becomes vacant."""
+    told = renewal.mark(runtime.settings.secrets_dir)
     configure(runtime, machine)
     probe(runtime, machine)
     moment = now()
     with runtime.database.transaction() as db:
-        move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment)
+        move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment, told=told)
         builds.note(db, machine.pool, (moment - machine.requested_at).total_seconds())
         settle(db, runtime.settings, machine.pool, None)
 
@@ -148,6 +149,12 @@ def probe_machine(runtime: Runtime, machine: Machine) -> None:
         row = db.get_one(Machine, machine.id)
         if row.attempt == machine.attempt:
             row.probed_at = now()
+
+
+@_job
+def renew_machine(runtime: Runtime, machine: Machine) -> None:
+    """Bring it the broker's keys of today, whoever works on it."""
+    renewal.renew(runtime, machine)
 
 
 @_job

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from broker import jobs, metrics, work
 from broker.database import now
-from broker.pools import bookings, images, plans, rolling, stock, warming
+from broker.pools import bookings, images, plans, renewal, rolling, stock, warming
 from broker.pools import jobs as machine_jobs
 from broker.pools.access import change
 from broker.pools.bookings import TakenSeats
@@ -104,13 +104,23 @@ class PoolManager:
         # a node that nobody has seen may be in the next list
         to_remove = and_(Machine.state == M.DELETING, Machine.node_id.is_not(None))
         to_probe = and_(Machine.state == M.VACANT, or_(Machine.probed_at.is_(None), Machine.probed_at < looked_at))
+        is_due = or_(Machine.due_at.is_(None), Machine.due_at <= moment)
         with self._runtime.database.reading() as db:
-            is_due = or_(Machine.due_at.is_(None), Machine.due_at <= moment)
             machines = list(db.scalars(select(Machine).where(or_(at_work, to_remove, to_probe), is_due)))
         with metrics.redis_may_be_away():
             for machine in machines:
                 if machine.state not in _ASKS_ITS_CLOUD or not _is_left_alone(clouds.get(machine.cloud)):
                     self._queue_for(machine)
+            self._renew(is_due)
+
+    def _renew(self, is_due: ColumnElement[bool]) -> None:
+        """Queue a job for each machine in use that does not know the broker's keys of today."""
+        stale = renewal.stale(self._settings.secrets_dir)
+        with self._runtime.database.reading() as db:
+            found = db.execute(select(Machine.id, Machine.attempt).where(*stale, is_due)).all()
+        for id_, attempt in found:
+            job_id, function = f"renew_machine-{id_}-{attempt}", machine_jobs.renew_machine
+            jobs.enqueue(self._runtime.redis, "probes", job_id, function, id_, attempt, timeout=300)
 
     def _queue_for(self, machine: Machine) -> None:
         if machine.state == M.PROVISIONED:

@@ -70,7 +70,8 @@ class Machine(Base):
     image: Mapped[int | None]  # the row of the image that it is built from, or as good as; None: its cloud's own
     work_until: Mapped[datetime | None]  # until then somebody is at work on it, and renews this while alive
     tries: Mapped[int] = mapped_column(default=0)  # how often its cloud was asked in vain for what its state needs
-    due_at: Mapped[datetime | None]  # its cloud is not asked again before then
+    due_at: Mapped[datetime | None]  # it, or its cloud, is not asked again before then
+    told: Mapped[str | None] = mapped_column(String(16))  # which of the broker's keys it believes: renewal.mark()
 
     @property
     def name(self) -> str:

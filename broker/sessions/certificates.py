@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from broker import events
@@ -76,7 +76,7 @@ def _issue(runtime: Runtime, person: Person, session_id: int, key: PublicKey, *,
         user=desktop.user,
         gateway=files.Gateway(host, port, runtime.settings.ssh_account, ca.GATEWAY),
         certificate=certificate,
-        host_ca=ca.ensure_keys(secrets).host_ca_public,
+        host_cas=ca.trusted(secrets).hosts,
         until=row.expires_at.isoformat(timespec="minutes"),
         own_key=not registered,
     )
@@ -135,10 +135,15 @@ def live(db: Session) -> Sequence[Live]:
         .join(UserSession, UserSession.id == Certificate.session_id)
         .join(Machine, Machine.id == UserSession.machine_id)
         .join(SignIn, SignIn.id == Certificate.sign_in_id)
-        .where(UserSession.state == SessionState.READY)
-        .where(Certificate.withdrawn_at.is_(None), SignIn.revoked_at.is_(None), Certificate.expires_at > now())
+        .where(*opens_now())
     )
     return [Live(serial, address) for serial, address in rows if address]
+
+
+def opens_now() -> tuple[ColumnElement[bool], ...]:
+    """Conditions of such certificates, joined with their sessions and sign-ins."""
+    stands = (Certificate.withdrawn_at.is_(None), SignIn.revoked_at.is_(None), Certificate.expires_at > now())
+    return (UserSession.state == SessionState.READY, *stands)
 
 
 def used(db: Session, serial: int) -> Desktop:

@@ -113,5 +113,5 @@ def test_a_program_that_is_missing_is_named_with_its_package(tmp_path: Path, mon
     """ssh-keygen, without which there are no certificates."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceDown, match="ssh-keygen is not installed") as error:
-        ca.ensure_keys(tmp_path / "secrets")
+        ca.trusted(tmp_path / "secrets")
     assert "openssh-client" in error.value.hint

@@ -6,6 +6,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,7 @@ class SshLab(Lab):
         with self.runtime.database.transaction() as db:
             if db.scalar(select(User).where(User.name == MINE)) is None:
                 db.add(User(name=MINE, full_name="Me", password_hash=""))
-        ca.ensure_keys(self.runtime.settings.secrets_dir)
+        ca.trusted(self.runtime.settings.secrets_dir)
         if self.drop:
             for path in (self.folder, *self.folder.rglob("*")):
                 shutil.chown(path, OTHER, OTHER)
@@ -77,6 +78,12 @@ class SshLab(Lab):
                 names.write(f"{principal(desk.session_id)}\n")  # the machines' own door stands open: ours is tested
         return desk
 
+    def tell_machines(self) -> None:
+        """Whom to believe now, and new host certificates, as a machine in use gets them."""
+        for machine, name in zip(self._machines, ("here", "there"), strict=True):
+            _certify(self.runtime, self.folder / name, getattr(self, name))
+            machine.send_signal(signal.SIGHUP)
+
     def close(self) -> None:
         super().close()
         for machine in self._machines:
@@ -89,10 +96,7 @@ def _machine(runtime: Runtime, folder: Path, address: str) -> subprocess.Popen[b
     """A machine's sshd, with a host certificate and the users' authority as the role sshd gives them."""
     folder.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host")], check=True)
-    names = [address, *(f"light-{number}" for number in range(1, 100))]
-    secrets = runtime.settings.secrets_dir
-    (folder / "host-cert.pub").write_text(ca.sign_host(secrets, (folder / "host.pub").read_text(), names))
-    (folder / "user-ca.pub").write_text(ca.ensure_keys(secrets).user_ca_public + "\n")
+    _certify(runtime, folder, address)
     (folder / "principals").touch()
     (folder / "sshd_config").write_text(f"""
 ListenAddress {address}:22
@@ -114,6 +118,13 @@ Subsystem sftp internal-sftp
         process = subprocess.Popen([program(), "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     until(lambda: b"listening" in (folder / "log").read_bytes(), f"the machine's sshd; its log is {folder}/log", 10)
     return process
+
+
+def _certify(runtime: Runtime, folder: Path, address: str) -> None:
+    names = [address, *(f"light-{number}" for number in range(1, 100))]
+    secrets = runtime.settings.secrets_dir
+    (folder / "host-cert.pub").write_text(ca.sign_host(secrets, (folder / "host.pub").read_text(), names))
+    (folder / "user-ca.pub").write_text(ca.trusted(secrets).users + "\n")
 
 
 class Visitor(Desk):

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import update
 
 from broker.clouds.adapter import PRINCIPAL
-from broker.configuration import ca
+from broker.configuration import ca, keyring
 from broker.connections.models import Certificate
 from broker.database import now
 from broker.identity.service import sign_out
@@ -274,9 +274,9 @@ def test_who_signed_out_is_refused(lab: SshLab) -> None:
 
 def test_another_gateway_in_its_place_is_not_trusted(visitor: Visitor, tmp_path: Path) -> None:
     """A host key that our host authority has not signed: ssh goes no further, and says so."""
-    other = ca.ensure_keys(tmp_path).host_ca_public.split()[1]
+    other = ca.trusted(tmp_path).hosts.split()[1]
     file = visitor.file()
-    ours = ca.ensure_keys(visitor.lab.runtime.settings.secrets_dir).host_ca_public.split()[1]
+    ours = ca.trusted(visitor.lab.runtime.settings.secrets_dir).hosts.split()[1]
     file.write_text(file.read_text().replace(ours, other))
     done = ssh(file, "desktop", "true")
     assert done.returncode == 255
@@ -312,3 +312,32 @@ def test_a_name_with_a_line_of_sshds_log_in_it_is_nobody(visitor: Visitor) -> No
 def _serials(visitor: Visitor) -> list[int]:
     with visitor.lab.runtime.database.reading() as db:
         return [row.id for row in db.query(Certificate).filter_by(session_id=visitor.session_id)]
+
+
+def test_the_authorities_are_replaced_while_people_are_in(lab: SshLab, visitor: Visitor) -> None:
+    """Files of before work until the switch, files of meanwhile to the end, and nobody who is in is put out."""
+    secrets, old = lab.runtime.settings.secrets_dir, visitor.file()
+
+    def all_do(step: Callable[[Path, str], None]) -> None:
+        for authority in ca.AUTHORITIES:
+            step(secrets, authority)
+        lab.tell_machines()
+
+    def gets_in(file: Path) -> bool:
+        return ssh(file, "desktop", "true").returncode == 0
+
+    with visitor.open_ssh(old) as inside:
+        all_do(keyring.begin)
+        meanwhile = visitor.file()
+        until(lambda: gets_in(old) and gets_in(meanwhile), "both to get in", 10)
+        all_do(keyring.switch)
+        until(lambda: gets_in(meanwhile), "the file of meanwhile to get in", 10)
+        assert "Host key verification failed" in ssh(old, "desktop", "true").stderr
+        new = visitor.file()
+        assert gets_in(new)
+        all_do(keyring.forget)
+        until(lambda: gets_in(new), "the new file to get in", 10)
+        assert "Permission denied" in ssh(meanwhile, "desktop", "true").stderr
+        keyring.replace(secrets, "ssh_gateway")
+        assert gets_in(new)
+        assert inside.poll() is None

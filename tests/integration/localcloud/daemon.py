@@ -57,7 +57,7 @@ class Daemon:
         self.family, self.bridge = names(self.state)
         self.log, self._prefix = folder / "log", prefix
         (folder / "localcloud.toml").write_text(CONFIG.format(subnet=subnet, max_nodes=max_nodes))
-        self.authority = ca.ensure_keys(self.secrets / "secrets").user_ca_public
+        self.authority = ca.trusted(self.secrets / "secrets").users
         self.process: subprocess.Popen[bytes]
 
     def line(self, *options: str) -> list[str]:

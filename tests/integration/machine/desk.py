@@ -67,6 +67,10 @@ class Desk:
     def status(self) -> StatusAnswer:
         return ssh.agent(self.state_dir, self.target, "status", Nothing(), StatusAnswer)
 
+    def ssh_line(self, command: str) -> list[str]:
+        """An ssh of its own, as root."""
+        return ["ssh", *ssh.options(self.state_dir, self.target), f"root@{self.target.address}", command]
+
     def root(self, script: str) -> str:
         """What a shell script prints that root runs on the machine; it may fail."""
         return ssh.run(self.state_dir, self.target, ["sh", "-c", script]).stdout.decode()

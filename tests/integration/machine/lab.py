@@ -46,7 +46,7 @@ class Lab:
         self.state_dir = folder / "broker"
         self._cloud, self.socket = folder / "cloud", folder / "cloud.sock"
         self._nodes: dict[str, str] = {}
-        self._ca = ca.ensure_keys(self.state_dir / "secrets").user_ca_public
+        self._ca = ca.trusted(self.state_dir / "secrets").users
         (folder / "localcloud.toml").write_text(CONFIG)
         places = [
             "--config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.configuration import ca
+from broker.configuration import ca, identity, keyring, ssh
 from tests.integration.machine.desk import UID, USER, Desk
 from tests.integration.machine.lab import Lab
 from tests.screens import colours
@@ -91,8 +92,8 @@ def log_in(
         options=("permit-pty",),
     )
     (folder / "key-cert.pub").write_text(certificate)
-    hosts = ca.ensure_keys(desk.state_dir / "secrets").host_ca_public
-    (folder / "known_hosts").write_text(f"@cert-authority * {hosts}\n")
+    hosts = ca.trusted(desk.state_dir / "secrets").hosts.splitlines()
+    (folder / "known_hosts").write_text("".join(f"@cert-authority * {host}\n" for host in hosts))
     return subprocess.run(
         [
             *("ssh", "-F", "none", "-i", str(key), "-o", f"CertificateFile={folder}/key-cert.pub"),
@@ -117,8 +118,33 @@ def test_a_certificate_of_another_session_is_refused(attached: Desk, tmp_path: P
     assert "Permission denied" in log_in(attached, tmp_path, principals=("session-43",)).stderr
 
 
+def test_a_machine_in_use_learns_the_brokers_new_keys(attached: Desk, tmp_path: Path) -> None:
+    """Both authorities and the broker's own key are replaced; what is open stays so."""
+    secrets, number = attached.state_dir / "secrets", itertools.count()
+
+    def gets_in() -> bool:
+        folder = tmp_path / str(next(number))
+        folder.mkdir()
+        return log_in(attached, folder).returncode == 0
+
+    with subprocess.Popen(attached.ssh_line("cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as inside:
+        assert inside.stdin is not None
+        assert inside.stdout is not None
+        for step in (keyring.begin, keyring.switch, keyring.forget):
+            for authority in ca.AUTHORITIES:
+                step(secrets, authority)
+            identity.renew(attached.state_dir, attached.target)
+            assert gets_in(), step.__name__
+        keyring.replace(secrets, "broker")
+        ssh.close_all(attached.state_dir)
+        assert attached.status().desktop == "running"
+        inside.stdin.write(b"still there\n")
+        inside.stdin.close()
+        assert inside.stdout.read() == b"still there\n"
+
+
 def test_a_foreign_authoritys_certificate_is_refused(attached: Desk, tmp_path: Path) -> None:
-    ca.ensure_keys(tmp_path / "foreign")
+    ca.trusted(tmp_path / "foreign")
     assert "Permission denied" in log_in(attached, tmp_path, secrets=tmp_path / "foreign").stderr
 
 

@@ -46,29 +46,29 @@ def sign(secrets: Path, public_key: str, *, hours: float = 1, options: tuple[str
 
 
 def test_keys_are_made_once_and_only_we_can_read_them(tmp_path: Path) -> None:
-    keys = ca.ensure_keys(tmp_path / "secrets")
-    assert ca.ensure_keys(tmp_path / "secrets") == keys
-    assert keys.user_ca_public != keys.host_ca_public
-    assert keys.user_ca_public.startswith("ssh-ed25519 ")
+    keys = ca.trusted(tmp_path / "secrets")
+    assert ca.trusted(tmp_path / "secrets") == keys
+    assert keys.users != keys.hosts
+    assert keys.users.startswith("ssh-ed25519 ")
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
     assert (tmp_path / "secrets" / "user_ca").stat().st_mode & 0o777 == 0o600
 
 
 def test_processes_that_start_together_agree_on_the_keys(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as together:
-        keys = set(together.map(lambda _: ca.ensure_keys(tmp_path / "secrets"), range(8)))
+        keys = set(together.map(lambda _: ca.trusted(tmp_path / "secrets"), range(8)))
     assert len(keys) == 1
     private = subprocess.run(
         ["ssh-keygen", "-y", "-f", tmp_path / "secrets" / "user_ca"], capture_output=True, text=True, check=True
     )
-    assert private.stdout.split()[:2] == keys.pop().user_ca_public.split()[:2]
+    assert private.stdout.split()[:2] == keys.pop().users.split()[:2]
     assert sorted(os.listdir(tmp_path / "secrets")) == ["host_ca", "host_ca.pub", "user_ca", "user_ca.pub"]
 
 
 def test_a_lost_public_half_is_made_again(tmp_path: Path) -> None:
-    keys = ca.ensure_keys(tmp_path / "secrets")
+    keys = ca.trusted(tmp_path / "secrets")
     (tmp_path / "secrets" / "user_ca.pub").unlink()
-    assert ca.ensure_keys(tmp_path / "secrets").user_ca_public.split()[:2] == keys.user_ca_public.split()[:2]
+    assert ca.trusted(tmp_path / "secrets").users.split()[:2] == keys.users.split()[:2]
 
 
 def test_a_users_certificate_names_the_session_and_allows_only_what_was_asked(tmp_path: Path, public_key: str) -> None:
@@ -98,10 +98,10 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_machines_certificate_is_good_for_its_name_and_address(tmp_path: Path, public_key: str) -> None:
-    keys = ca.ensure_keys(tmp_path / "secrets")
+    keys = ca.trusted(tmp_path / "secrets")
     certificate = read(ca.sign_host(tmp_path / "secrets", public_key, ["m1", "10.0.0.7"]))
     assert certificate.valid_principals == [b"m1", b"10.0.0.7"]
-    assert certificate.signature_key() == load_ssh_public_identity(keys.host_ca_public.encode())
+    assert certificate.signature_key() == load_ssh_public_identity(keys.hosts.encode())
 
 
 def test_the_brokers_login_is_kept_while_it_is_young(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_the_brokers_login_is_renewed_when_the_authority_was_replaced(tmp_path: 
     login = ca.broker_login(tmp_path / "secrets")
     for name in ("user_ca", "user_ca.pub"):
         (tmp_path / "secrets" / name).unlink()
-    keys = ca.ensure_keys(tmp_path / "secrets")
+    keys = ca.trusted(tmp_path / "secrets")
     ca.broker_login(tmp_path / "secrets")
-    assert read(login.certificate).signature_key() == load_ssh_public_identity(keys.user_ca_public.encode())
+    assert read(login.certificate).signature_key() == load_ssh_public_identity(keys.users.encode())
 
 
 @pytest.mark.parametrize("content", ["", "ssh-ed25519 AAAA", "half of a certi"])

@@ -23,7 +23,7 @@ SSH: dict[str, Any] = {
     "user": "alice",
     "gateway": Gateway("desks.example.org", 2222, "beamdesk", "beamdesk-gateway"),
     "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA alice\n",
-    "host_ca": "ssh-ed25519 BBBB hosts\n",
+    "host_cas": "ssh-ed25519 BBBB hosts\n",
     "until": "2026-11-21 12:00 UTC",
     "own_key": True,
 }
