@@ -134,7 +134,7 @@ def test_a_machine_in_use_learns_the_brokers_new_keys(attached: Desk, tmp_path: 
             for authority in ca.AUTHORITIES:
                 step(secrets, authority)
             identity.renew(attached.state_dir, attached.target)
-            assert gets_in(), step.__name__
+            until(gets_in, f"the user to get in after {step.__name__}", 10)
         keyring.replace(secrets, "broker")
         ssh.close_all(attached.state_dir)
         assert attached.status().desktop == "running"
