@@ -56,6 +56,16 @@ title = "Secret"
 description = "For few."
 roles = ["science"]
 groups = ["few"]
+[policies.nothing-out]
+groups = ["nothing-out"]
+clipboard_out = false
+files_out = false
+printing = false
+audio = false
+[policies.nothing-in]
+groups = ["nothing-in"]
+clipboard_in = false
+files_in = false
 [pools.light-ral]
 environment = "light"
 size = "small"

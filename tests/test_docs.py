@@ -19,7 +19,7 @@ from broker.cli import main
 from broker.clouds import azure, ec2, gce, libvirt, local, opennebula, openstack
 from broker.clouds.adapter import DRIVERS
 from broker.clouds.options import Options
-from broker.settings import CloudDriver, ProviderSettings, Settings
+from broker.settings import CloudDriver, Policy, ProviderSettings, Settings
 from tests.conformance.clouds.matrix import MODULE, matrix
 from tests.conformance.clouds.subjects import PROOFS, SUBJECTS
 from tests.made import parts
@@ -66,6 +66,9 @@ def test_every_promise_is_held_by_a_test_that_exists(document: str, least: int) 
         assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
 
 
+PARTS = ("name", "policy")  # an entry's own name, and a table within it
+
+
 def documented_keys() -> dict[str, FieldInfo]:
     """Each key of beamdesk.toml, as docs/settings.md writes it."""
     found: dict[str, FieldInfo] = {}
@@ -75,11 +78,11 @@ def documented_keys() -> dict[str, FieldInfo]:
             found |= {f"{name}.{key}": each for key, each in kind.model_fields.items() if key != "providers"}
         elif isinstance(table, type) and issubclass(table, BaseModel):
             entry = "GROUP" if name == "quotas" else "NAME"
-            found |= {f"{name}.{entry}.{key}": each for key, each in table.model_fields.items() if key != "name"}
+            found |= {f"{name}.{entry}.{key}": each for key, each in table.model_fields.items() if key not in PARTS}
         elif kind is None or get_args(kind) == ():
             found[name] = field
-    provider = ProviderSettings.model_fields.items()
-    return found | {f"identity.providers.NAME.{key}": each for key, each in provider}
+    more = {"identity.providers.NAME": ProviderSettings, "environments.NAME.policy": Policy}
+    return found | {f"{table}.{key}": each for table, kind in more.items() for key, each in kind.model_fields.items()}
 
 
 def as_toml(default: object) -> str:

@@ -14,9 +14,9 @@ from broker.events import Origin
 from broker.identity.models import User
 
 
-def note_opened(db: Session, row: Connection, user: str) -> None:
-    """The user opened the session's desktop; `row` has its id."""
-    detail = {"way": str(row.way), "connection": row.id, "sign_in": row.sign_in_id}
+def note_opened(db: Session, row: Connection, user: str, not_allowed: Sequence[str]) -> None:
+    """The user opened the session's desktop; `row` has its id. The policy does not allow these things to it."""
+    detail = {"way": str(row.way), "connection": row.id, "sign_in": row.sign_in_id, "not_allowed": not_allowed}
     if row.share_id is not None:
         detail |= {"share": row.share_id, "view_only": row.view_only}
     events.write_down(db, "session:connect", row.session_id, actor=user, **detail)

@@ -70,7 +70,7 @@ def _warm(runtime: Runtime) -> None:
         with suppress(TicketRefused), runtime.database.transaction() as db:
             for table in (Ticket, UserSession, Machine, User):
                 db.get(table, 0)
-            service.redeem(db, nobody, "")
+            service.redeem(db, runtime.settings, nobody, "")
         with suppress(IntegrityError), runtime.database.transaction() as db:
             Door(runtime).write_down(db, Desktop(0, 0, "", 0, "", "", "", "", ""))  # of no session: refused
     runtime.database.close()

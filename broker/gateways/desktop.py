@@ -25,7 +25,7 @@ from broker.gateways.door import VNC_PORT, Door
 from broker.gateways.forwarded import client
 from broker.gateways.greeting import BadViewer, Greeting
 from broker.gateways.patience import hurry
-from broker.gateways.view_only import OPENING, ViewOnly
+from broker.gateways.rfb_filter import Filter, Passing, passing
 from broker.gateways.viewer import Left, TooMuch, Viewer
 from broker.sessions.service import Desktop
 from broker.sharing import recordings
@@ -134,7 +134,8 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
     def _carry(self, viewer: Viewer, machine: socket.socket) -> None:
         _greet(viewer, self._greeting)
         self._clerk.reached("handshake")
-        passed = ViewOnly().hear if self._desktop.view_only else bytes
+        may = _passing(self._desktop)
+        passed = bytes if may.all else Filter(may).hear
         machine.sendall(passed(self._greeting.rest))
         machine.setblocking(False)
         hurry(0)
@@ -165,12 +166,16 @@ def _reach(desktop: Desktop, timeout: float) -> tuple[socket.socket, Greeting]:
         machine = socket.create_connection((desktop.address, VNC_PORT), timeout=timeout)
         machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rfb.sign_in(machine, desktop.password)
-        return machine, Greeting(rfb.initialise(machine, OPENING if desktop.view_only else b"")[2])
+        return machine, Greeting(rfb.initialise(machine, _passing(desktop).opening)[2])
     except rfb.RfbRefused as error:
         raise rfb.RfbRefused(error.message, hint=AGAIN) from None
     except OSError as error:
         why = error.strerror or "nothing came in time"
         raise MachineUnreachable(f"The desktop's machine does not answer: {why}.", hint=AGAIN) from None
+
+
+def _passing(desktop: Desktop) -> Passing:
+    return passing(desktop.policy, view_only=desktop.view_only)
 
 
 def _greet(viewer: Viewer, greeting: Greeting) -> None:

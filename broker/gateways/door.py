@@ -56,7 +56,7 @@ class Door:
         if self.person is None:
             raise NotSignedIn("Nobody is signed in here.")
         with self._runtime.database.transaction() as db:
-            self.desktop = service.redeem(db, self.person, token)
+            self.desktop = service.redeem(db, self._runtime.settings, self.person, token)
             self.write_down(db, self.desktop)
         return self.desktop.address, VNC_PORT
 

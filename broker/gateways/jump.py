@@ -175,7 +175,7 @@ class _Clerk:
         visitor = Visitor(self._client[:64], self._carrier, self._name_carrier)
         most = self._runtime.settings.ssh.connections_per_session
         with self._runtime.database.transaction() as db:
-            desktop = certificates.used(db, serial)
+            desktop = certificates.used(db, self._runtime.settings, serial)
             register.enter(db, desktop, Way.SSH, visitor, most, certificate_id=serial)
         return Came(desktop.session_id)
 

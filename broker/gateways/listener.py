@@ -60,7 +60,8 @@ class Listener(ABC):
         self._drain()
 
     def turn(self) -> None:
-        """Look after the children, and do what the sockets ask for."""
+        """Look after the children, and do what the sockets ask for, by the settings as they are now."""
+        self.runtime.reread()
         self._poll()
         for key, _ in self.selector.select(EVERY):
             key.data()

@@ -88,7 +88,7 @@ def _warm(runtime: Runtime) -> None:
         with suppress(TicketRefused), runtime.database.transaction() as db:
             for table in (Ticket, UserSession, Machine, User):
                 db.get(table, 0)
-            service.redeem_from_file(db, "", Way.RDP)
+            service.redeem_from_file(db, runtime.settings, "", Way.RDP)
         with suppress(IntegrityError), runtime.database.transaction() as db:
             nobody = Desktop(0, 0, "", 0, "", "", "", "", "")  # of no session: refused
             register.enter(db, nobody, Way.RDP, Visitor("", 0, lambda _: None), 1)

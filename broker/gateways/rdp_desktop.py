@@ -68,7 +68,7 @@ class Visit:
         os.close(self.connection.detach())
         visitor = Visitor(self.client, os.getppid(), name_carrier)
         with self.runtime.database.transaction() as db:
-            desktop = service.redeem_from_file(db, self.request.ticket, Way.RDP)
+            desktop = service.redeem_from_file(db, self.runtime.settings, self.request.ticket, Way.RDP)
             register.enter(db, desktop, Way.RDP, visitor, self.runtime.settings.rdp.connections_per_session)
         return desktop
 

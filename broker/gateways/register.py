@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from broker import events
-from broker.connections import openings
+from broker.connections import openings, policy
 from broker.connections.models import Connection, Way
 from broker.errors import OverQuota
 from broker.gateways.processes import gateway_name
@@ -49,7 +49,7 @@ def enter(
     db.add(row)
     db.flush()
     events.came_from(visitor.client or None)
-    openings.note_opened(db, row, desktop.user)
+    openings.note_opened(db, row, desktop.user, policy.not_allowed(desktop.policy))
     visitor.name_carrier(row.id)
 
 

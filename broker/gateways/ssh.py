@@ -59,6 +59,7 @@ class Gateway:
         self._drain()
 
     def _turn(self) -> None:
+        self._runtime.reread()
         self._reap()
         if select.select([self._listener], [], [], EVERY)[0]:
             connection, address = self._listener.accept()

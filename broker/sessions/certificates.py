@@ -24,6 +24,7 @@ from broker.sessions import service
 from broker.sessions.launch import principal
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.service import Desktop
+from broker.settings import Settings
 
 ALLOWED = ("permit-pty", "permit-port-forwarding", "permit-agent-forwarding", "permit-X11-forwarding")
 
@@ -146,11 +147,12 @@ def opens_now() -> tuple[ColumnElement[bool], ...]:
     return (UserSession.state == SessionState.READY, *stands)
 
 
-def used(db: Session, serial: int) -> Desktop:
+def used(db: Session, settings: Settings, serial: int) -> Desktop:
     """What the certificate opens, which has just come in through the gateway; SessionNotReady where it is over."""
     certificate = db.get_one(Certificate, serial)
     certificate.used_at = now()
     if certificate.ssh_key_id is not None:
         db.get_one(SshKey, certificate.ssh_key_id).used_at = now()
         events.changed(db, "key", certificate.ssh_key_id, certificate.user_id)
-    return service.desktop_of(db, db.get_one(UserSession, certificate.session_id), certificate.sign_in_id)
+    session = db.get_one(UserSession, certificate.session_id)
+    return service.desktop_of(db, settings, session, certificate.sign_in_id)

@@ -17,7 +17,7 @@ def rdp(runtime: Runtime, person: Person, session_id: int) -> str:
     settings = runtime.settings.rdp
     signer = rdp_signature.signer(settings.signing_certificate, settings.signing_key)
     with runtime.database.transaction() as db:
-        desktop = service.own_desktop(db, person, session_id)
+        desktop = service.own_desktop(db, runtime.settings, person, session_id)
         ticket = tickets.issue(db, session_id, person, settings.ticket_seconds, Way.RDP)
         events.record(db, "session:file", session_id, actor=person.name, owner=desktop.user_id, way=Way.RDP)
     ends_here = settings.tls == "gateway"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from broker.connections import policy
 from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
@@ -19,7 +20,7 @@ from broker.sessions import idle, idleness, service, timings, waiting, wishes
 from broker.sessions.idleness import Use
 from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
 from broker.sessions.waiting import Queues
-from broker.settings import Settings
+from broker.settings import Policy, Settings
 
 S = SessionState
 NEWS = timedelta(hours=1)  # for how long a session that ended by itself is shown among the running ones
@@ -95,6 +96,8 @@ class Card:
     machine: MachineFacts | None
     launch: dict[str, float]
     use: UseFacts | None
+    policy: Policy
+    not_allowed: list[str]
 
     @property
     def can_extend(self) -> bool:
@@ -185,6 +188,7 @@ def _card(
     found = wishes.prospects(settings, queues, session) if queues and session.state == S.QUEUED else wishes.NONE
     ready = session.state == S.READY
     longest = timedelta(hours=settings.leases.maximum_hours)
+    allowed = policy.applying(settings, session.environment, user.name, user.groups)
     return Card(
         id=session.id,
         user=user.name,
@@ -212,6 +216,8 @@ def _card(
         machine=_facts(settings, machine),
         launch=marks,
         use=_use(settings, session, user, moment) if ready else None,
+        policy=allowed,
+        not_allowed=policy.in_words(allowed),
     )
 
 

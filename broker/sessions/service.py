@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import tickets
-from broker.connections.models import Share, ShareKind, Way
+from broker.connections.models import Share, ShareKind, Ticket, Way
+from broker.connections.policy import NOTHING, applying, strictest
 from broker.database import now
 from broker.errors import (
     AlreadyRunning,
@@ -38,7 +39,7 @@ from broker.runtime import Runtime
 from broker.sessions import quotas, rules, seats, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
 from broker.sessions.seats import Seats
-from broker.settings import EnvironmentSettings, Settings
+from broker.settings import EnvironmentSettings, Policy, Settings
 
 S = SessionState
 BY_OWNER = "ended by you"
@@ -308,7 +309,7 @@ def ticket(runtime: Runtime, person: Person, session_id: int) -> str:
 class Desktop:
     """Where a session's desktop is, for those who carry its bytes. `password` never leaves the broker's side.
 
-    `user` is who opens it: its owner, or a guest, who comes by a share.
+    `user` is who opens it: its owner, or a guest, who comes by a share. `policy` is what this connection may do.
     """
 
     session_id: int
@@ -323,32 +324,35 @@ class Desktop:
     share_id: int | None = None
     view_only: bool = False
     recorded: bool = False
+    policy: Policy = NOTHING
 
 
-def redeem(db: Session, person: Person, token: str) -> Desktop:
+def redeem(db: Session, settings: Settings, person: Person, token: str) -> Desktop:
     """Use the person's ticket up; the desktop that it opens, or TicketRefused or SessionNotReady."""
     used = tickets.redeem(db, person, token)
     session = db.get_one(UserSession, used.session_id)
     if used.share_id is not None:
-        return _desktop_of_guest(db, person, session, db.get_one(Share, used.share_id), used.sign_in_id)
+        return _desktop_of_guest(db, settings, person, session, used)
     _must_be_own_and_ready(person, session)
-    return desktop_of(db, session, used.sign_in_id)
+    return desktop_of(db, settings, session, used.sign_in_id)
 
 
-def redeem_from_file(db: Session, token: str, way: Way) -> Desktop:
+def redeem_from_file(db: Session, settings: Settings, token: str, way: Way) -> Desktop:
     """Use a connection file's ticket up, whoever shows it; the desktop that it opens, or an error as of redeem()."""
     used = tickets.redeem_from_file(db, token, way)
     person = person_of(db.get_one(User, used.user_id), used.sign_in_id)
     session = db.get_one(UserSession, used.session_id)
     _must_be_own_and_ready(person, session)
-    return desktop_of(db, session, used.sign_in_id)
+    return desktop_of(db, settings, session, used.sign_in_id)
 
 
-def _desktop_of_guest(db: Session, person: Person, session: UserSession, share: Share, sign_in_id: int) -> Desktop:
+def _desktop_of_guest(db: Session, settings: Settings, person: Person, session: UserSession, used: Ticket) -> Desktop:
+    share = db.get_one(Share, used.share_id)
     if share.user_id != person.user_id or not share.stands:
         raise TicketRefused("This desktop is no longer shared with you.", hint="Ask its owner to share it again.")
     events.changed(db, "share", share.id, session.user_id)  # the owner's pages show who is there
-    found = desktop_of(db, session, sign_in_id)
+    found = desktop_of(db, settings, session, used.sign_in_id)
+    own = applying(settings, session.environment, person.name, person.groups)
     return replace(
         found,
         user_id=person.user_id,
@@ -356,20 +360,21 @@ def _desktop_of_guest(db: Session, person: Person, session: UserSession, share: 
         share_id=share.id,
         view_only=not share.control,
         recorded=share.kind in (ShareKind.SUPPORT, ShareKind.BREAK_GLASS),
+        policy=strictest([found.policy, own]),
     )
 
 
 def desktop(runtime: Runtime, person: Person, session_id: int) -> Desktop:
     """The person's own ready desktop, for connection files."""
     with runtime.database.reading() as db:
-        return own_desktop(db, person, session_id)
+        return own_desktop(db, runtime.settings, person, session_id)
 
 
-def own_desktop(db: Session, person: Person, session_id: int) -> Desktop:
+def own_desktop(db: Session, settings: Settings, person: Person, session_id: int) -> Desktop:
     """The person's own ready desktop, in the transaction of `db`."""
     session = mine(db, person, session_id)
     _must_be_own_and_ready(person, session)
-    return desktop_of(db, session, person.sign_in_id or 0)
+    return desktop_of(db, settings, session, person.sign_in_id or 0)
 
 
 def _must_be_own_and_ready(person: Person, session: UserSession) -> None:
@@ -382,7 +387,7 @@ def _must_be_own_and_ready(person: Person, session: UserSession) -> None:
         )
 
 
-def desktop_of(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
+def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id: int) -> Desktop:
     """The session's desktop for this sign-in, or SessionNotReady."""
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if session.state != S.READY or machine is None or not machine.address or not session.password:
@@ -401,6 +406,7 @@ def desktop_of(db: Session, session: UserSession, sign_in_id: int) -> Desktop:
         address=machine.address,
         host_key=machine.host_key or "",
         password=session.password,
+        policy=applying(settings, session.environment, user.name, user.groups),
     )
 
 

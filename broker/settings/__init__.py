@@ -19,6 +19,7 @@ from broker.settings.entries import (
     SizeSettings,
 )
 from broker.settings.identity import IdentitySettings, ProviderSettings
+from broker.settings.policies import Policy, PolicySettings
 from broker.settings.reading import load
 from broker.settings.sections import (
     AllocationSettings,
@@ -50,6 +51,8 @@ __all__ = [
     "IdentitySettings",
     "LeaseSettings",
     "LimitSettings",
+    "Policy",
+    "PolicySettings",
     "PoolSettings",
     "PoolTimes",
     "ProviderSettings",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from broker.settings.policies import Policy
 from broker.settings.section import Name, Section
 
 CloudDriver = Literal["azure", "beamdesk-local", "ec2", "gce", "libvirt", "opennebula", "openstack"]
@@ -82,6 +83,7 @@ class EnvironmentSettings(Section):
     properties: dict[str, str] = Field(default_factory=dict)
     check: Name | None = None  # a role that fails where a configured machine is not as it should be
     base: Name | None = None
+    policy: Policy = Policy()
 
     def open_to(self, groups: frozenset[str]) -> bool:
         """Whether somebody with these groups may launch it; no groups named means everybody."""

@@ -29,6 +29,7 @@ from broker.settings.entries import (
     SizeSettings,
 )
 from broker.settings.identity import IdentitySettings
+from broker.settings.policies import PolicySettings
 from broker.settings.section import Name, listed
 from broker.settings.sections import (
     AllocationSettings,
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     sizes: dict[Name, SizeSettings] = {}
     bases: dict[Name, SharedBaseSettings] = {}
     environments: dict[Name, EnvironmentSettings] = {}
+    policies: dict[Name, PolicySettings] = {}
     pools: dict[Name, PoolSettings] = {}
     accounts: dict[Name, AccountSettings] = {}
     identity: IdentitySettings = IdentitySettings()
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _names_from_keys(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for table in ("clouds", "sizes", "bases", "environments", "pools", "accounts"):
+        for table in ("clouds", "sizes", "bases", "environments", "policies", "pools", "accounts"):
             entries = values.get(table)
             if isinstance(entries, dict):
                 values[table] = {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries.items()}

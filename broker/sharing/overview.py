@@ -9,12 +9,13 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
+from broker.connections import policy
 from broker.connections.models import Connection, Share, ShareKind, share_stands
 from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
 from broker.sessions.models import SessionState, UserSession
-from broker.settings import Settings
+from broker.settings import Policy, Settings
 from broker.sharing import rules
 
 
@@ -46,6 +47,8 @@ class SharedDesktop:
     expires_at: datetime
     seconds_left: float
     over: str | None
+    policy: Policy
+    not_allowed: list[str]
 
 
 def guests(db: Session, session_id: int) -> list[Guest]:
@@ -141,20 +144,24 @@ def shared_desktop(db: Session, settings: Settings, share: Share) -> SharedDeskt
 
 
 def _desktops(db: Session, settings: Settings, *which: ColumnElement[bool]) -> list[SharedDesktop]:
-    owner = aliased(User)
+    owner, guest = aliased(User), aliased(User)
     query = (
-        select(Share, UserSession, owner)
+        select(Share, UserSession, owner, guest)
         .join(UserSession, UserSession.id == Share.session_id)
         .join(owner, owner.id == UserSession.user_id)
+        .join(guest, guest.id == Share.user_id)
         .where(*which)
         .order_by(Share.id.desc())
     )
     return [_desktop(settings, *row) for row in db.execute(query)]
 
 
-def _desktop(settings: Settings, share: Share, session: UserSession, owner: User) -> SharedDesktop:
+def _desktop(settings: Settings, share: Share, session: UserSession, owner: User, guest: User) -> SharedDesktop:
     environment = settings.environments.get(session.environment)
     ready = session.state == SessionState.READY
+    allowed = policy.strictest(
+        policy.applying(settings, session.environment, user.name, user.groups) for user in (owner, guest)
+    )
     return SharedDesktop(
         id=share.id,
         kind=ShareKind(share.kind),
@@ -165,6 +172,8 @@ def _desktop(settings: Settings, share: Share, session: UserSession, owner: User
         expires_at=share.expires_at,
         seconds_left=max(0.0, round((share.expires_at - now()).total_seconds(), 1)),
         over=None if ready and share.stands else _why_over(share, owner, session_ready=ready),
+        policy=allowed,
+        not_allowed=policy.in_words(allowed),
     )
 
 

@@ -10,13 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from broker.gateways.view_only import CAPS, EXTENDED_CLIPBOARD, TEXT
+from broker.gateways.rfb_filter import CAPS, EXTENDED_CLIPBOARD, NOTIFY, PEEK, PROVIDE, REQUEST, TEXT
 from tests.integration.gateways.guests import Guest
 from tests.integration.gateways.lab import Desk, Screen
 from tests.integration.gateways.wire import Viewer
 from tests.waiting import until
 
-REQUEST, PEEK, NOTIFY, PROVIDE = (1 << bit for bit in (25, 26, 27, 28))
 LARGEST = 20 * 1024 * 1024
 
 

@@ -199,7 +199,7 @@ def test_a_guest_gets_the_browser_and_nothing_else(
         answer = bob.open(path, method=method, json={} if method == "POST" else None, headers=HEADER)
         assert answer.status_code == 404, (method, path, answer.text)
     assert set(bob.get(f"/api/v1/shares/{share}").json) == {
-        *("id", "kind", "title", "owner", "control", "expires_at", "seconds_left", "over")
+        *("id", "kind", "title", "owner", "control", "expires_at", "seconds_left", "over", "policy", "not_allowed")
     }
     assert bob.get("/api/v1/sessions").json == []
 

@@ -110,8 +110,20 @@ class UseOut(Given):
     kept: bool
 
 
+class PolicyOut(Given):
+    """What a desktop's doors may do, beside its picture, keys and pointer."""
+
+    clipboard_in: bool
+    clipboard_out: bool
+    files_in: bool
+    files_out: bool
+    printing: bool
+    audio: bool
+
+
 class SessionOut(Given):
-    """One user's desktop. Durations in seconds; `launch` says when each stage was reached, since the click."""
+    """One user's desktop. Durations in seconds; `launch` says when each stage was reached, since the click.
+    `not_allowed` says in sentences what the policy does not allow to a connection that is opened now."""
 
     id: int
     user: str
@@ -136,6 +148,8 @@ class SessionOut(Given):
     machine: MachineFactsOut | None
     launch: dict[str, float]
     use: UseOut | None
+    policy: PolicyOut
+    not_allowed: list[str]
 
 
 class ExtendBody(Taken):

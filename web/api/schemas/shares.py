@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from broker.connections.models import ShareKind
 from broker.sharing.models import Answer
 from web.api.schemas import Given, Taken, Text
+from web.api.schemas.sessions import PolicyOut
 
 
 class ShareBody(Taken):
@@ -48,7 +49,7 @@ class JoinLinkBody(Taken):
 
 
 class SharedOut(Given):
-    """A desktop that is shared with me. `over` says why it cannot be opened any more."""
+    """A desktop that is shared with me. `over` says why it cannot be opened any more; `policy` holds with control."""
 
     id: int
     kind: ShareKind
@@ -58,6 +59,8 @@ class SharedOut(Given):
     expires_at: datetime
     seconds_left: float
     over: str | None
+    policy: PolicyOut
+    not_allowed: list[str]
 
 
 Reason = Annotated[

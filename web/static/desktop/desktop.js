@@ -5,6 +5,7 @@ import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
+import { offerClipboard } from "../js/policy.js";
 import { openSharing, watchGuests, watchQuestions } from "../js/sharing.js";
 import { sshFile } from "../js/ssh-file.js";
 import { say, sayProblem } from "../js/toast.js";
@@ -44,6 +45,7 @@ function explain(title, text, { still = false, home = false } = {}) {
 /** Ask for the session's state; connect when it is ready, say so when it is over. */
 async function look() {
   session = await call("GET", address);
+  offerClipboard(document.getElementById("clipboard"), session);
   if (share) allow(session.control);
   if (share ? !session.over : session.state === "ready") return open();
   if (share) return finish();
@@ -146,12 +148,13 @@ function applyQuality() {
 }
 
 function fromDesktop(text) {
+  if (!session.policy.clipboard_out) return;
   clipText.value = text;
   navigator.clipboard?.writeText(text).catch(() => {}); // not allowed without focus: the panel has it
 }
 
 async function toDesktop() {
-  if (!rfb || rfb.viewOnly || !document.hasFocus() || !navigator.clipboard?.readText) return;
+  if (!rfb || rfb.viewOnly || !session.policy.clipboard_in || !document.hasFocus() || !navigator.clipboard?.readText) return;
   try {
     const text = await navigator.clipboard.readText();
     if (text && text !== clipText.value) {

@@ -5,6 +5,7 @@ import { ask, choice } from "./confirm.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
+import { tellNotAllowed, ways } from "./policy.js";
 import { answer, openSharing } from "./sharing.js";
 import { offerKeys, sshFile } from "./ssh-file.js";
 import { say, sayProblem } from "./toast.js";
@@ -100,6 +101,9 @@ async function keep(button) {
 async function connect({ dataset }) {
   const dialog = document.getElementById("connect");
   const way = (name) => dialog.querySelector(`[data-way="${name}"]`);
+  const { policy, not_allowed: sentences } = await call("GET", `/sessions/${dataset.session}`);
+  tellNotAllowed(dialog.querySelector("[data-not-allowed]"), sentences);
+  dialog.querySelector("[data-both-ways]").hidden = ways(policy) !== "both";
   dialog.querySelector("h2").textContent = `Connect to ${dataset.title}`;
   way("browser").href = `/desktop/${dataset.session}`;
   way("rdp").href = `/api/v1/sessions/${dataset.session}/connection.rdp`;

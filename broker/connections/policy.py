@@ -1,0 +1,47 @@
+"""What a desktop's doors may do for one user: pure decisions, made anew for each connection.
+
+Nothing of it is in a machine before somebody opens its desktop, so any warm machine fits any user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broker.settings import Policy, Settings
+
+EVERYTHING = Policy()
+NOTHING = Policy(**dict.fromkeys(Policy.model_fields, False))
+WORDS = {
+    "clipboard_in": "Pasting into this desktop is not allowed here.",
+    "clipboard_out": "Copying out of this desktop is not allowed here.",
+    "files_in": "Bringing files in is not allowed here.",
+    "files_out": "Taking files out is not allowed here.",
+    "printing": "Printing on your own printer is not allowed here.",
+    "audio": "Sound is not allowed here.",
+}
+
+
+def strictest(policies: Iterable[Policy]) -> Policy:
+    """What all of them allow."""
+    found = list(policies)
+    return Policy(**{name: all(getattr(one, name) for one in found) for name in Policy.model_fields})
+
+
+def applying(settings: Settings, environment: str, user: str, groups: Iterable[str]) -> Policy:
+    """What the environment and every policy that fits the user allow. Of an environment that has left the settings
+    nobody knows what it allowed: nothing."""
+    own = settings.environments.get(environment)
+    if own is None:
+        return NOTHING
+    mine = frozenset(groups)
+    return strictest([own.policy, *(one for one in settings.policies.values() if one.fits(user, mine))])
+
+
+def not_allowed(policy: Policy) -> list[str]:
+    """What it forbids, by name."""
+    return [name for name in WORDS if not getattr(policy, name)]
+
+
+def in_words(policy: Policy) -> list[str]:
+    """The same, in sentences for the user."""
+    return [WORDS[name] for name in not_allowed(policy)]
