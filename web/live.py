@@ -61,11 +61,11 @@ def attach(app: Flask, runtime: Runtime) -> None:
 
 
 def _connected(pulse: Pulse) -> None:
-    pulse.begin()
     who: Person = request.environ["beamdesk.person"]
     own = (f"user-{who.user_id}", _room(who.sign_in_id, who.role))
     for room in ("everyone", *own, *(["admins"] if who.may(Right.LOOK) else [])):
         join_room(room)
+    pulse.begin()  # which ends where it finds nobody in a room
 
 
 def _room(sign_in_id: int | None, role: str) -> str:
@@ -85,7 +85,7 @@ def _drop(server: Any, sign_in_id: int | None, role: str) -> None:
 
 
 class Pulse:
-    """From the first socket on: says again and again that pages are live, and closes what has lost its sign-in."""
+    """While there are sockets: says again and again that pages are live, and closes what has lost its sign-in."""
 
     def __init__(self, server: Any, runtime: Runtime) -> None:
         self._server, self._runtime = server, runtime
@@ -100,8 +100,16 @@ class Pulse:
             threading.Thread(target=self._run, name="live-pulse", daemon=True).start()
 
     def _run(self) -> None:
-        beat_at = float("-inf")
         while True:
+            self._beat_on()
+            self._begun.release()
+            if not _anybody(self._server) or not self._begun.acquire(blocking=False):
+                return  # or a socket came while it ended, and nobody else has begun for it
+
+    def _beat_on(self) -> None:
+        """Until there is no socket."""
+        beat_at = float("-inf")
+        while _anybody(self._server):
             with swallowed("live-look"):
                 self.look()
             if time.monotonic() - beat_at >= PULSE_EVERY:
@@ -119,6 +127,11 @@ class Pulse:
         held = _held(self._server)
         for sign_in_id, role in held - _good(self._runtime, held):
             _drop(self._server, sign_in_id, role)
+
+
+def _anybody(server: Any) -> bool:
+    """Whether this process holds a socket."""
+    return "everyone" in server.manager.rooms.get("/", {})
 
 
 def _held(server: Any) -> set[tuple[int, str]]:

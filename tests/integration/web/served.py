@@ -58,7 +58,7 @@ class LivePage:
             yield packet
 
     def notices(self, timeout: float = 1.0) -> list[tuple[str, Any]]:
-        """What is heard until nothing but pulses comes for `timeout` seconds: other tests' applications beat on."""
+        """What is heard until nothing but pulses comes for `timeout` seconds."""
         found: list[tuple[str, Any]] = []
         while (heard := self._one_of(timeout)) is not None:
             found.append(heard)
