@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserType
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from broker.database import Base
+from broker.database import Base, Database
 from broker.identity import service as identity
 from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.runtime import Runtime, open_runtime
 from broker.settings import DatabaseSettings, Settings
-from tests.browsers import chromium
+from tests.browsers import WHOLE, WINDOWLESS, browsers, started
+from tests.parsing import take_turns
 from tests.servers import private_postgresql, private_redis
 
 SETTINGS = """
@@ -87,28 +90,56 @@ limit = 2
 """
 
 
-INTEGRATION = ("web", "machine", "gateways", "localcloud", "demo")
-LONGEST = ("journeys", *(f"integration/{name}" for name in INTEGRATION), "conformance/clouds")
+take_turns()
+
+# Folders whose tests share machines of one network: each runs in one process.
+TOGETHER = ("journeys", *(f"integration/{name}" for name in ("demo", "localcloud", "machine")))
+CLOUDS = "conformance/clouds"
+# What takes longest is begun with.
+LONGEST = (
+    "journeys",
+    "integration/machine",
+    f"{CLOUDS} openstack",
+    "integration/gateways/test_ssh_closing.py",
+    f"{CLOUDS} ec2",
+    "integration/web/test_openapi.py",
+    "integration/demo",
+    "integration/web/test_pages.py",
+    "integration/audit/test_sealing.py",
+    "integration/gateways",
+    "integration/localcloud",
+    "integration/web",
+    "integration",
+)
 
 
-class ByFolder(LoadScopeScheduling):
-    """Keeps each folder's tests in one process, because they share servers and machines."""
+def together(nodeid: str) -> str:
+    """What runs in one process: a folder's tests where they share machines, a cloud's, or those of a file."""
+    file, _, test = nodeid.removeprefix("tests/").partition("::")
+    folder = file.rpartition("/")[0]
+    if folder == CLOUDS and (subject := re.search(r"(\w+)\]$", test)):
+        return f"{folder} {subject[1]}"
+    return folder if folder in TOGETHER else file
+
+
+class InTurn(LoadScopeScheduling):
+    """Gives each process the next group of tests."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
+        return together(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> InTurn:
     """Called by pytest-xdist."""
-    return ByFolder(config, log)
+    return InTurn(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders that take longest."""
+    """Begin with what takes longest."""
 
     def place(item: pytest.Item) -> int:
-        folder = str(item.path.parent.relative_to(Path(__file__).parent))
-        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+        group = together(item.nodeid)
+        return next((n for n, name in enumerate(LONGEST) if group.startswith(name)), len(LONGEST))
 
     items.sort(key=place)
 
@@ -137,12 +168,22 @@ def settings(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) ->
     return Settings()
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with its tables, to copy: to make them takes longer than most tests do."""
+    file = tmp_path_factory.mktemp("tables") / "tables.sqlite"
+    database = Database(f"sqlite:///{file}")
+    Base.metadata.create_all(database.engine)
+    database.close()
+    return file
+
+
 @pytest.fixture
-def runtime(settings: Settings) -> Iterator[Runtime]:
+def runtime(settings: Settings, tables: Path) -> Iterator[Runtime]:
     """A deployment with its tables and an empty Redis."""
     opened = open_runtime(settings)
     opened.redis.flushall()
-    Base.metadata.create_all(opened.database.engine)
+    shutil.copy(tables, str(opened.database.engine.url.database))
     yield opened
     opened.database.close()
 
@@ -162,10 +203,24 @@ def each_runtime(request: pytest.FixtureRequest, settings: Settings) -> Iterator
     opened.database.close()
 
 
-@pytest.fixture(scope="session", name="chromium")
-def one_chromium() -> Iterator[Browser]:
+@pytest.fixture(scope="session", name="browsers")
+def playwrights_browsers() -> Iterator[BrowserType]:
+    """What starts Chromium."""
+    with browsers() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def chromium(browsers: BrowserType) -> Iterator[Browser]:
     """The system's Chromium, one for all tests."""
-    with chromium() as browser:
+    with started(browsers, WHOLE) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def windowless_chromium(browsers: BrowserType) -> Iterator[Browser]:
+    """The one without windows: for pages that are opened by the dozen."""
+    with started(browsers, WINDOWLESS) as browser:
         yield browser
 
 

@@ -142,7 +142,13 @@ OpenAs = Callable[..., Page]
 
 
 @pytest.fixture
-def open_as(chromium: Browser, site: str, new_person: NewPerson) -> Iterator[OpenAs]:
+def their_browser(windowless_chromium: Browser) -> Browser:
+    """In which pages are opened."""
+    return windowless_chromium
+
+
+@pytest.fixture
+def open_as(their_browser: Browser, site: str, new_person: NewPerson) -> Iterator[OpenAs]:
     """Opens a page of somebody who signs in first; whatever the browser complains of fails the test."""
     contexts, complaints = [], []
 
@@ -150,7 +156,7 @@ def open_as(chromium: Browser, site: str, new_person: NewPerson) -> Iterator[Ope
         name: str, path: str = "/", *, admin: bool = False, width: int = 1280, at: str = site, **options: object
     ) -> Page:
         new_person(name, admin=admin)
-        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
+        context = their_browser.new_context(viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         shown = context.new_page()
         shown.set_default_timeout(30_000)

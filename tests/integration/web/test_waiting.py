@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from broker.database import now
 from broker.pools.allocation import Wish
@@ -34,6 +34,12 @@ NOTE_NOTIFICATIONS = """
     }
   };
 """  # the browser's own, which tell when they are on the screen; who is asked for permission gives it
+
+
+@pytest.fixture
+def their_browser(chromium: Browser) -> Browser:
+    """One that has notifications."""
+    return chromium
 
 
 @pytest.fixture

@@ -82,12 +82,12 @@ NewBrowser = Callable[[], BrowserContext]
 
 
 @pytest.fixture
-def new_browser(chromium: Browser) -> Iterator[NewBrowser]:
+def new_browser(windowless_chromium: Browser) -> Iterator[NewBrowser]:
     """Opens browsers that know nobody yet."""
     opened: list[BrowserContext] = []
 
     def make() -> BrowserContext:
-        opened.append(chromium.new_context(viewport={"width": 1280, "height": 800}))
+        opened.append(windowless_chromium.new_context(viewport={"width": 1280, "height": 800}))
         opened[-1].set_default_timeout(30_000)
         return opened[-1]
 
