@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -20,6 +21,8 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (str(Path(sys.executable).with_name("beamdesk")),)
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # also where we are killed
+HELD = "held-by-tests"
 WORDS = {"web": "wsgi:app", "redis": "redis-server"}  # how a part is called where it is not by its own name
 
 
@@ -128,7 +131,7 @@ class Place:
         log = self.demo.folder / "demo.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*COMMAND, "demo"], cwd=ROOT, env=self._environment(), stdout=output, stderr=output
+                [*ENDS_WITH_US, *COMMAND, "demo"], cwd=ROOT, env=self._environment(), stdout=output, stderr=output
             )
         until(lambda: b"is ready at" in log.read_bytes() or process.poll() is not None, "the demo", 120)
         assert process.poll() is None, log.read_text()
@@ -137,6 +140,14 @@ class Place:
     def clean(self) -> None:
         """What `make clean` does."""
         subprocess.run([*COMMAND, "demo", "--clean"], cwd=ROOT, env=self._environment(), check=True, timeout=60)
+
+    def cleaned(self) -> bool:
+        """Whether that could be done: a demo that has not ended yet must end first."""
+        try:
+            self.clean()
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def has_machines(self) -> bool:
         """Whether anything of its network is there."""
@@ -151,8 +162,8 @@ class Place:
 def place(subnet: str, changes: Mapping[str, str] | None = None, *, logs: Path | None = None) -> Iterator[Place]:
     """A place for a demo; `changes` are texts of its settings to replace. In the end its logs are copied to `logs`,
     and nothing of it may be left."""
-    with tempfile.TemporaryDirectory(prefix="beamdesk-") as name:
-        folder = Path(name)
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix="beamdesk-") as name, _held(Path(name)) as folder:
         folder.chmod(0o755)
         made = Place(_prepare(folder, subnet, changes or {}), subnet)
         try:
@@ -163,6 +174,25 @@ def place(subnet: str, changes: Mapping[str, str] | None = None, *, logs: Path |
             made.clean()
         assert not (folder / "var").exists()
         assert not made.has_machines()
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """The folder is in use for as long as this process lives."""
+    with (folder / "being-held").open("w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        (folder / "being-held").rename(folder / HELD)
+        yield folder
+
+
+def _remove_abandoned() -> None:
+    """Remove what is left of demos whose tests were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"beamdesk-*/{HELD}"):
+        with suppress(FileNotFoundError, BlockingIOError), path.open() as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            abandoned = Place(Demo("", "", path.parent, ""), "")
+            until(abandoned.cleaned, f"the demo in {path.parent} to end", 90, every=1)
+            shutil.rmtree(path.parent)
 
 
 @contextmanager

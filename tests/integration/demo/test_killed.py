@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,29 @@ def test_a_demo_that_lost_a_starter_ends_by_itself_and_leaves_nothing() -> None:
         demo.wait(90)
         assert not here.has_machines()
         assert not _parts(here)
+
+
+ABANDONED = """
+import subprocess
+from tests.demo import ENDS_WITH_US, place
+with place("10.231.46.0/24") as here:
+    print(here.demo.folder, subprocess.Popen([*ENDS_WITH_US, "sleep", "600"]).pid, flush=True)
+    input()
+"""
+
+
+def test_a_test_run_that_was_killed_leaves_no_demo() -> None:
+    """What it started ends with it, and the next run removes the folder."""
+    run = subprocess.Popen([sys.executable, "-c", ABANDONED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    folder, started = run.stdout.readline().split()
+    run.kill()
+    run.communicate()
+    until(lambda: not Path(f"/proc/{started}").exists(), "what it started to end")
+    with place("10.231.46.0/24") as here:
+        assert not Path(folder).exists()
+        with place("10.231.47.0/24"):
+            assert here.demo.folder.exists(), "one that is in use stays"
 
 
 def _parts(here: Place) -> set[int]:
