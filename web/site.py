@@ -36,13 +36,13 @@ class Site:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie that holds the sign-in's token; under https no other host can set it."""
-        return "__Host-beamdesk" if self.is_https else "beamdesk"
+        """The name of the cookie that holds the sign-in's token."""
+        return self.settings.web.cookie
 
     @property
     def is_https(self) -> bool:
         """Whether people reach this deployment by https."""
-        return self.settings.web.public_url.startswith("https:")
+        return self.settings.web.is_https
 
 
 def attach(app: Flask, runtime: Runtime, launcher: Launches) -> None:

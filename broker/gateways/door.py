@@ -86,6 +86,5 @@ def _bearer(headers: Any) -> str:
 
 def _cookie(headers: Any, settings: Settings) -> str:
     """The sign-in's token. Read by hand: http.cookies drops all cookies where another program's is malformed."""
-    wanted = "__Host-beamdesk" if settings.web.public_url.startswith("https:") else "beamdesk"
     pairs = (pair.strip().partition("=") for pair in str(headers.get("Cookie", "")).split(";"))
-    return next((value.strip('"') for name, _, value in pairs if name == wanted), "")
+    return next((value.strip('"') for name, _, value in pairs if name == settings.web.cookie), "")

@@ -42,6 +42,16 @@ class WebSettings(Section):
             raise ValueError(f"live_sockets must be at most three quarters of threads ({self.threads * 3 // 4})")
         return self
 
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach this deployment by https."""
+        return self.public_url.startswith("https:")
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that holds the sign-in's token; under https no other host can set it."""
+        return "__Host-beamdesk" if self.is_https else "beamdesk"
+
 
 class GatewaySettings(Section):
     """The browser gateway: where it listens, and the address that pages are told (on the portal's own host, because
