@@ -21,6 +21,7 @@ from agents.machine.state import RUN, replace_file
 DESKTOP = Path("/etc/beamdesk/desktop.json")
 LOGS = Path("/var/log/beamdesk")
 X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108, the protocol's own address
+LARGEST_CLIPBOARD = 4 * 1024 * 1024  # bytes that a viewer may put into the desktop's clipboard
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def display_command(seat: Seat, ready: int) -> list[str]:
             str(seat.password_file),
         ),
         *("-BlacklistThreshold", "1000000", "-AlwaysShared", "-AcceptSetDesktopSize", "-AcceptCutText", "-SendCutText"),
+        *("-MaxCutText", str(LARGEST_CLIPBOARD)),
     ]
 
 

@@ -109,12 +109,14 @@ def test_the_desktop_takes_the_windows_size(launched: Page) -> None:
 
 
 def test_the_clipboard_goes_both_ways(launched: Page, run: Run) -> None:
-    """Letters beyond Latin too."""
+    """Letters beyond Latin too, and 1 MB of them."""
     launched.locator('[data-do="clipboard"]').click()
     launched.locator("#clip-text").fill("from here: µSR Å")
     until(lambda: run(launched, "xclip -o -selection clipboard") == "from here: µSR Å", "the desktop to have it", 20)
     run(launched, "printf 'from there: 5 µeV' | xclip -i -selection clipboard > /dev/null 2>&1")
     expect(launched.locator("#clip-text")).to_have_value("from there: 5 µeV", timeout=20000)
+    launched.locator("#clip-text").fill("5 µeV\n" * 150_000)
+    until(lambda: run(launched, "xclip -o -selection clipboard | wc -c").strip() == "1050000", "all of it", 20)
 
 
 def test_a_hidden_page_keeps_its_connection(launched: Page) -> None:
@@ -128,10 +130,11 @@ def test_a_hidden_page_keeps_its_connection(launched: Page) -> None:
     assert launched.evaluate("performance.getEntriesByName('connected').length") == 1
 
 
-def test_ctrl_alt_del_quality_and_full_screen(launched: Page) -> None:
+def test_keys_quality_and_full_screen(launched: Page) -> None:
     """Each is taken by the desktop or the browser, and the connection stays."""
-    launched.locator('select[data-do="quality"]').select_option("low")
-    launched.locator('[data-do="cad"]').click()
+    launched.locator('select[data-do="quality"]').select_option("light")
+    launched.locator('[data-do="keys"]').click()
+    launched.get_by_role("button", name="Ctrl+Alt+Del").click()
     launched.locator('[data-do="full"]').click()
     until(lambda: launched.evaluate("document.fullscreenElement !== null"), "full screen", 20)
     launched.locator('[data-do="full"]').click()
@@ -156,7 +159,7 @@ def test_a_phone_shows_the_desktop_and_has_a_keyboard(demo: Demo, launched: Page
     until(lambda: page.evaluate(WIDER) == [], "nothing to be wider than the phone", 10)
     page.locator('[data-do="keyboard"]').tap()
     before = pixels(page)
-    page.locator("#touch-keys").press_sequentially("ls /")
+    page.locator("#typing").press_sequentially("ls /")
     page.keyboard.press("Enter")
     until(lambda: pixels(page) != before, "what was typed to be seen", 20)
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.integration.gateways.lab import HASTY, Desk, Lab, Screen, vnc_server
+from tests.integration.gateways.portal import Portal, portal_of
 from tests.integration.gateways.rdp_lab import RDP
 
 
@@ -61,6 +63,23 @@ def own_lab(tmp_path: Path, redis_url: str, screen: Screen) -> Iterator[Callable
     yield make
     for started in made:
         started.close()
+
+
+@pytest.fixture
+def portal(own_lab: Callable[..., Lab], chromium: Browser) -> Iterator[Portal]:
+    """A portal beside a gateway of the test's own, and browsers for it."""
+    with portal_of(own_lab, chromium) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def desktops(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen, chromium: Browser
+) -> Iterator[Portal]:
+    """A portal and its gateway, for all tests of the desktop's page that change nobody's account."""
+    with portal_of(lambda: Lab(tmp_path_factory.mktemp("desktops"), redis_url), chromium) as made:
+        yield made
+        made.lab.close()
 
 
 @pytest.fixture

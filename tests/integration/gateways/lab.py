@@ -77,6 +77,7 @@ def vnc_server() -> Iterator[Screen]:
         command = ["Xtigervnc", "-displayfd", str(writing), "-rfbport", "5901", "-interface", ADDRESS]
         command += ["-SecurityTypes", "VncAuth", "-PasswordFile", str(secret), "-geometry", "800x600", "-depth", "24"]
         command += ["-AlwaysShared", "-BlacklistThreshold", "1000000", "-nolisten", "tcp", "-desktop", "Beamdesk"]
+        command += ["-MaxCutText", str(seat.LARGEST_CLIPBOARD)]
         with subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
             try:
                 os.close(writing)

@@ -7,10 +7,10 @@ from sqlalchemy import update
 
 from broker.identity.models import User
 from tests.integration.gateways.lab import Screen
-from tests.integration.gateways.test_shared_page import PHONE, PICTURES, WIDTH, Portal, connected, portal
+from tests.integration.gateways.portal import PHONE, PICTURES, Portal, connected
+from tests.integration.gateways.test_shared_page import WIDTH
 from tests.waiting import until
 
-__all__ = ["portal"]  # the fixture
 COPYING, PASTING = (f"{what} this desktop is not allowed here." for what in ("Copying out of", "Pasting into"))
 
 

@@ -1,6 +1,10 @@
 // The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
 // One's own session's, or one that is shared with who sees the page (data-share), perhaps to look only.
-import RFB from "../vendor/rfb.js";
+import { copy, forget, paste, share as shareClipboard } from "./clipboard.js";
+import { letGo, offerKeys } from "./keys.js";
+import { MeasuredRFB } from "./link.js";
+import { choosePicture, measureAnew } from "./picture.js";
+import { focusDesktop, listen } from "./typing.js";
 import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
@@ -16,8 +20,6 @@ const address = share ? `/shares/${share}` : `/sessions/${id}`;
 const screen = document.getElementById("screen");
 const cover = document.querySelector("[data-cover]");
 const state = document.querySelector(".desk-state");
-const clipText = document.getElementById("clip-text");
-const QUALITY = { auto: [6, 2], low: [1, 9], medium: [5, 4], high: [9, 0] }; // JPEG quality, compression
 const LONGEST_WAIT = 10000;
 
 let rfb = null;
@@ -27,7 +29,6 @@ let retry = null;
 let over = false;
 let opening = false;
 let fit = localStorage.getItem("desktop-fit") !== "no";
-let quality = localStorage.getItem("desktop-quality") ?? "auto";
 
 function show(kind, words) {
   state.dataset.state = kind;
@@ -97,21 +98,23 @@ async function open() {
 }
 
 function connect(url) {
-  rfb = new RFB(screen, url, { shared: true });
+  rfb = new MeasuredRFB(screen, new WebSocket(url), { shared: true });
   rfb.background = "#0d151a";
-  rfb.focusOnClick = true;
+  rfb.focusOnClick = false; // the field that takes what is typed has it
   rfb.viewOnly = Boolean(share) && !session.control;
   applyFit();
-  applyQuality();
+  measureAnew();
   rfb.addEventListener("connect", () => {
     tries = 0;
     cover.hidden = true;
     show("connected", "Connected");
     performance.mark("connected");
-    rfb.focus();
+    letGo();
+    forget();
+    focusDesktop();
   });
   rfb.addEventListener("disconnect", lost);
-  rfb.addEventListener("clipboard", ({ detail }) => fromDesktop(detail.text));
+  rfb.addEventListener("clipboard", ({ detail }) => copy(detail.text));
 }
 
 function lost() {
@@ -142,30 +145,6 @@ function applyFit() {
   }
 }
 
-function applyQuality() {
-  document.querySelector('select[data-do="quality"]').value = quality;
-  if (rfb) [rfb.qualityLevel, rfb.compressionLevel] = QUALITY[quality] ?? QUALITY.auto;
-}
-
-function fromDesktop(text) {
-  if (!session.policy.clipboard_out) return;
-  clipText.value = text;
-  navigator.clipboard?.writeText(text).catch(() => {}); // not allowed without focus: the panel has it
-}
-
-async function toDesktop() {
-  if (!rfb || rfb.viewOnly || !session.policy.clipboard_in || !document.hasFocus() || !navigator.clipboard?.readText) return;
-  try {
-    const text = await navigator.clipboard.readText();
-    if (text && text !== clipText.value) {
-      clipText.value = text;
-      rfb.clipboardPasteFrom(text);
-    }
-  } catch {
-    return; // not allowed: the panel serves
-  }
-}
-
 const actions = {
   async extend() {
     session = await call("POST", `/sessions/${id}/extend`, {});
@@ -176,7 +155,7 @@ const actions = {
     session = await call("POST", `/sessions/${id}/stay`);
     say("The desktop stays.");
     tick();
-    rfb?.focus();
+    focusDesktop();
   },
   async end() {
     const yes = await ask({
@@ -193,24 +172,12 @@ const actions = {
     const yes = await ask({ title: "Give this desktop back?", text: `${session.owner} can share it with you again.`, yes: "Give it back", no: "Stay" });
     if (yes) await leave("/", () => call("DELETE", address));
   },
-  clipboard() {
-    const panel = document.getElementById("clipboard");
-    panel.hidden = !panel.hidden;
-    document.querySelector('[data-do="clipboard"]').setAttribute("aria-expanded", String(!panel.hidden));
-    if (!panel.hidden) clipText.focus();
-  },
-  cad() { rfb?.sendCtrlAltDel(); rfb?.focus(); },
   fit() {
     fit = !fit;
     localStorage.setItem("desktop-fit", fit ? "yes" : "no");
     applyFit();
   },
   async ssh() { await sshFile(id); },
-  full() {
-    if (document.fullscreenElement) document.exitFullscreen();
-    else document.documentElement.requestFullscreen();
-  },
-  keyboard() { document.getElementById("touch-keys").focus(); },
 };
 
 for (const [name, act] of Object.entries(actions)) {
@@ -218,32 +185,7 @@ for (const [name, act] of Object.entries(actions)) {
     Promise.resolve(act()).catch(sayProblem);
   });
 }
-document.querySelector('select[data-do="quality"]').addEventListener("change", (event) => {
-  quality = event.target.value;
-  localStorage.setItem("desktop-quality", quality);
-  applyQuality();
-});
-clipText.addEventListener("input", () => rfb?.clipboardPasteFrom(clipText.value));
-window.addEventListener("focus", toDesktop);
 window.addEventListener("online", () => { clearTimeout(retry); tries = 0; if (!over) begin(); });
-
-// A phone's keyboard: what is typed into a hidden field goes to the desktop.
-const keys = document.getElementById("touch-keys");
-document.querySelector('[data-do="keyboard"]').hidden = !matchMedia("(pointer: coarse)").matches;
-keys.addEventListener("input", () => {
-  for (const character of keys.value) {
-    const point = character.codePointAt(0);
-    rfb?.sendKey(point < 256 ? point : 0x01000000 | point);
-  }
-  keys.value = "";
-});
-keys.addEventListener("keydown", (event) => {
-  const special = { Enter: 0xff0d, Backspace: 0xff08, Tab: 0xff09, Escape: 0xff1b }[event.key];
-  if (special) {
-    rfb?.sendKey(special);
-    event.preventDefault();
-  }
-});
 
 // The way out of the desktop by keyboard.
 window.addEventListener("keydown", (event) => {
@@ -275,5 +217,10 @@ if (!share) {
   watchGuests(id, document.querySelector(".desk-guests"), document.querySelector("[data-glass]"));
   watchQuestions(id, document.querySelector("[data-question]"));
 }
+const current = () => rfb;
+listen(current, paste);
+shareClipboard(current, () => session.policy);
+offerKeys(current);
+choosePicture(current);
 setInterval(tick, 1000);
 begin();
