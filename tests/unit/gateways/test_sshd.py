@@ -73,4 +73,4 @@ def test_sshd_has_the_configuration_that_was_meant(tmp_path: Path) -> None:
     assert found["authenticationmethods"] == "publickey"
     assert found["passwordauthentication"] == found["kbdinteractiveauthentication"] == found["usepam"] == "no"
     assert found["authorizedkeysfile"] == "none"
-    assert found["trustedusercakeys"] == str(secrets / "user_ca.pub")
+    assert found["trustedusercakeys"] == str(secrets / "user_ca.trusted")
