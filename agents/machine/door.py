@@ -2,7 +2,7 @@
 
 The servers behind listen on loopback only. The key is made here and never leaves the machine; the broker signs its
 certificate. The key belongs to an account of its own, as which stunnel runs: told by SIGHUP it reads a renewed
-certificate, and what is open stays open.
+certificate, what is open stays open, and who knocks in that moment knocks again.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ The authority signs nothing but this: machines' certificates, good for serving u
 the gateways', good for asking, which lives a day and is renewed in time. So no machine's certificate opens another
 machine, and no machine can be taken for another one.
 
-In the secrets folder desktop_ca.pem signs. To replace it while sessions are open there may be a desktop_ca_next.pem,
-which is trusted already, and a desktop_ca_before.pem, which is trusted still: introduce() a new one, lay it on every
-machine, switch() to it, lay its certificates on every machine, retire() the old one.
+In the secrets folder desktop_ca.pem signs. It is replaced in steps, so that nothing that is open breaks (keyring.py,
+broker/rotation): desktop_ca.next.pem is believed before it signs, desktop_ca.old.pem, a certificate alone, until every
+machine has one of the new.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 from cryptography.x509.oid import NameOID
 
-from broker.configuration.ca import GATEWAY
+from broker.configuration.ca import GATEWAY, belong_to_the_service, put
+from broker.configuration.keyring import Standing, Step
 from broker.errors import InvalidRequest
 
 _AUTHORITY_DAYS = 3650
-_MACHINE_DAYS = 730  # longer than any machine lives
+MACHINE_LIFE = timedelta(days=14)  # of a machine's certificate; it gets another one after half of it
 _GATEWAY_HOURS = 24
 _EARLY = timedelta(minutes=5)  # for clocks that are behind
-_NOW, _NEXT, _BEFORE = "desktop_ca.pem", "desktop_ca_next.pem", "desktop_ca_before.pem"
+NAME = "desktop_ca"
+_NOW, _NEXT, _OLD = "desktop_ca.pem", "desktop_ca.next.pem", "desktop_ca.old.pem"
+_GATEWAY = "gateway_client.pem"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,17 @@ def trusted(secrets: Path) -> str:
     return "".join(_pem(_certificate(path)) for path in _files(secrets))
 
 
+def mark(secrets: Path) -> tuple[int, ...]:
+    """What changes when one of the files does that gateway_login() and trusted() read."""
+    found = []
+    for name in (_NOW, _NEXT, _OLD, _GATEWAY):
+        try:
+            found.append((secrets / name).stat().st_mtime_ns)
+        except FileNotFoundError:
+            found.append(0)
+    return tuple(found)
+
+
 def sign_machine(secrets: Path, request: str, name: str, address: str) -> str:
     """A machine's certificate for the key in its request; InvalidRequest where that is none. Name and address are what
     its cloud says of it: whatever else the request asks for is not looked at."""
@@ -67,12 +81,12 @@ def sign_machine(secrets: Path, request: str, name: str, address: str) -> str:
     if not sound:
         raise InvalidRequest(f"Machine {name} sent no certificate signing request that could be signed.")
     names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
-    return _pem(_sign(secrets, asked.public_key(), names, Use.SERVER_AUTH, timedelta(days=_MACHINE_DAYS)))  # type: ignore[arg-type]
+    return _pem(_sign(secrets, asked.public_key(), names, Use.SERVER_AUTH, MACHINE_LIFE))  # type: ignore[arg-type]
 
 
 def gateway_login(secrets: Path) -> Path:
     """What a gateway shows to machines: a file with its key and its certificate, renewed after half of its life."""
-    path, life = secrets / "gateway_client.pem", timedelta(hours=_GATEWAY_HOURS)
+    path, life = secrets / _GATEWAY, timedelta(hours=_GATEWAY_HOURS)
     authority = _certificate(_ensure(secrets, _NOW))
     if not _lives_on(path, authority, life / 2):
         key = ec.generate_private_key(ec.SECP256R1())
@@ -80,28 +94,39 @@ def gateway_login(secrets: Path) -> Path:
     return path
 
 
-def introduce(secrets: Path) -> None:
-    """Let a new authority be trusted, beside the one that goes on signing."""
+def standing(secrets: Path) -> Standing:
+    """How far the replacing of the authority is; it is made where there is none."""
+    _ensure(secrets, _NOW)
+    for step, name in ((Step.BEGUN, _NEXT), (Step.SWITCHED, _OLD)):
+        if (secrets / name).is_file():
+            return Standing(step, _made(secrets / name))
+    return Standing(Step.STEADY, _made(secrets / _NOW))
+
+
+def begin(secrets: Path) -> None:
+    """Make the authority that will sign, and believe it."""
     _ensure(secrets, _NOW)
     _ensure(secrets, _NEXT)
 
 
 def switch(secrets: Path) -> None:
-    """Let the introduced authority sign; the one before it is trusted still. InvalidRequest where there is none."""
-    if not (secrets / _NEXT).is_file():
-        raise InvalidRequest("No new authority of machines' doors was introduced.")
-    with suppress(FileExistsError):  # an earlier switch was cut off here
-        os.link(secrets / _NOW, secrets / _BEFORE)
-    (secrets / _NEXT).rename(secrets / _NOW)
+    """Sign with the next authority from now on; of the one before it only the certificate stays."""
+    if (secrets / _NEXT).is_file():
+        put(secrets / _OLD, _pem(_certificate(secrets / _NOW)))
+        (secrets / _NEXT).rename(secrets / _NOW)
 
 
-def retire(secrets: Path) -> None:
-    """Let the authority before this one be trusted no more."""
-    (secrets / _BEFORE).unlink(missing_ok=True)
+def forget(secrets: Path) -> None:
+    """Believe the authority before this one no longer."""
+    (secrets / _OLD).unlink(missing_ok=True)
+
+
+def _made(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _files(secrets: Path) -> list[Path]:
-    return [path for name in (_NOW, _NEXT, _BEFORE) if (path := secrets / name).is_file()]
+    return [path for name in (_NOW, _NEXT, _OLD) if (path := secrets / name).is_file()]
 
 
 def _ensure(secrets: Path, name: str) -> Path:
@@ -110,6 +135,7 @@ def _ensure(secrets: Path, name: str) -> Path:
     if not path.is_file():
         secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=secrets) as folder:
+            belong_to_the_service(Path(folder), secrets)
             draft = Path(folder) / name
             key = ec.generate_private_key(ec.SECP256R1())
             _put(draft, key, _self_signed(key))
@@ -124,6 +150,7 @@ def _put(path: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certific
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secret + certificate.public_bytes(Encoding.PEM))
+    belong_to_the_service(draft, path.parent)
     draft.rename(path)
 
 

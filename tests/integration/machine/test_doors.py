@@ -10,10 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from agents.protocol import RDP_DOOR, VNC_DOOR
 from broker import rfb
 from broker.configuration import desktop_ca, doors
+from broker.configuration.keyring import Step
+from broker.database import Base
+from broker.pools import jobs, renewal
+from broker.pools.models import Machine, MachineState
+from broker.rotation import steps
+from broker.runtime import Runtime, open_runtime
+from broker.settings import Settings
+from tests.conftest import SETTINGS
 from tests.doors import GATEWAY, MACHINE, signed
 from tests.integration.gateways.rdp_peers import first_packet
 from tests.integration.machine.desk import PASSWORD, USER, Desk
@@ -140,6 +149,61 @@ def test_a_renewed_certificate_is_shown_at_once_and_cuts_nobody_off(desk: Desk) 
         viewer.sendall(b"\x03\x00" + bytes(4) + b"\x00\x10\x00\x10")
         assert rfb.exactly(viewer, 1) == b"\x00"
     assert desk.root("cat /etc/beamdesk/door/key.pem") == key
+
+
+@pytest.fixture
+def runtime(desk: Desk, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """A deployment that has given the machine to a session, as one that was told nothing yet."""
+    config = tmp_path / "beamdesk.toml"
+    parts = (f'state_dir = "{desk.state_dir}"', SETTINGS, "[database]", f'url = "sqlite:///{tmp_path}/rows"')
+    config.write_text("\n".join((*parts, "[redis]", f'url = "{redis_url}"')))
+    monkeypatch.setenv("BEAMDESK_CONFIG", str(config))
+    opened = open_runtime(Settings())
+    Base.metadata.create_all(opened.database.engine)
+    monkeypatch.setattr(jobs, "current", lambda: opened)
+    with opened.database.transaction() as db:
+        where = {"address": desk.target.address, "host_key": desk.target.host_key}
+        kind = {"pool": "light-ral", "environment": "light", "size": "small", "cloud": "ral"}
+        db.add(Machine(id=1, **kind, **where, state=MachineState.ACQUIRED, attempt=0))
+    yield opened
+    opened.database.close()
+    doors.lay(desk.state_dir, desk.target)
+
+
+def tended(runtime: Runtime) -> int:
+    """How many machines were told something, as the manager and a worker do it."""
+    with runtime.database.reading() as db:
+        found = db.execute(select(Machine.id, Machine.attempt).where(*renewal.wanting(runtime.settings.secrets_dir)))
+        due = list(found)
+    for id_, attempt in due:
+        jobs.renew_machine(id_, attempt)
+    return len(due)
+
+
+def test_the_authority_is_replaced_while_a_desktop_is_open(desk: Desk, runtime: Runtime, tmp_path: Path) -> None:
+    """By `beamdesk keys rotate desktop_ca`: the machine is told of each step once; who looks on looks on, and others
+    come in all the time. In the end what the old authority signed opens nothing."""
+    assert (tended(runtime), tended(runtime)) == (1, 0)
+    stale = context(tmp_path, signed(desk.state_dir / "secrets", OURS, GATEWAY))
+    assert answer(desk, VNC_DOOR, stale) == rfb.VERSION
+    with doors.reach(desk.state_dir, "light-1", desk.target.address, VNC_DOOR, timeout=20) as viewer:
+        rfb.sign_in(viewer, PASSWORD)
+        rfb.initialise(viewer)
+        steps.begin(runtime, "desktop_ca")
+        for after in (Step.BEGUN, Step.SWITCHED, Step.STEADY):
+            assert desktop_ca.standing(desk.state_dir / "secrets").step is after
+            comes_in(desk)
+            assert (tended(runtime), tended(runtime)) == (1, 0), after
+            comes_in(desk)
+            steps.advance(runtime)
+        until(lambda: answer(desk, VNC_DOOR, stale) == b"", "the old authority to be forgotten", 10)
+        viewer.sendall(b"\x03\x00" + bytes(4) + b"\x00\x10\x00\x10")
+        assert rfb.exactly(viewer, 1) == b"\x00"
+
+
+def comes_in(desk: Desk) -> None:
+    with doors.reach(desk.state_dir, "light-1", desk.target.address, VNC_DOOR, timeout=20) as viewer:
+        assert rfb.exactly(viewer, 12) == rfb.VERSION
 
 
 def shown(desk: Desk) -> bytes | None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from broker.configuration import desktop_ca
+from broker.configuration.keyring import Step
 from broker.errors import InvalidRequest
 
 
@@ -151,20 +152,23 @@ def test_a_gateways_certificate_lives_a_day_and_is_renewed_after_half_of_it(
 
 def test_the_authority_is_replaced_while_everybody_meets(secrets: Path) -> None:
     """In each step those who have been told meet those who have not; in the end the old one opens nothing."""
-    with pytest.raises(InvalidRequest):
-        desktop_ca.switch(secrets)
     old = desktop_ca.trusted(secrets)
     old_machine, old_gateway = machine(secrets), secrets / "old-gateway.pem"
     old_gateway.write_bytes(desktop_ca.gateway_login(secrets).read_bytes())
-    desktop_ca.introduce(secrets)
-    desktop_ca.introduce(secrets)
+    assert desktop_ca.standing(secrets).step is Step.STEADY
+    desktop_ca.begin(secrets)
+    desktop_ca.begin(secrets)
+    assert desktop_ca.standing(secrets).step is Step.BEGUN
     both = desktop_ca.trusted(secrets)
     assert meet(both, machine(secrets), desktop_ca.gateway_login(secrets), believes=old) == b"RFB"
     desktop_ca.switch(secrets)
+    desktop_ca.switch(secrets)
+    assert desktop_ca.standing(secrets).step is Step.SWITCHED
+    assert "KEY" not in (secrets / "desktop_ca.old.pem").read_text()
     assert set(desktop_ca.trusted(secrets).split("-----")) == set(both.split("-----"))
     new_machine, new_gateway = machine(secrets, "light-1"), desktop_ca.gateway_login(secrets)
     assert meet(both, old_machine, new_gateway) == meet(both, new_machine, old_gateway) == b"RFB"
-    desktop_ca.retire(secrets)
+    desktop_ca.forget(secrets)
     new = desktop_ca.trusted(secrets)
     assert meet(new, new_machine, new_gateway) == b"RFB"
     for pair in ((old_machine, new_gateway), (new_machine, old_gateway)):
