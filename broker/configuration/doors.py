@@ -16,6 +16,9 @@ from broker.configuration.ssh import SshTarget
 from broker.rfb import Frame
 
 _KNOCKS_FOR, _PAUSE = 0.5, 0.05  # seconds: a door that takes a renewed certificate is shut for a moment
+_GOOD_FOR = 3600.0  # seconds for which what was read is not read again; a certificate has half a day left, or more
+_last: tuple[tuple[int, ...], float, ssl.SSLContext] | None = None
+_greeted: ssl.SSLContext | None = None
 
 
 def lay(state_dir: Path, target: SshTarget) -> None:
@@ -69,7 +72,7 @@ def warm(state_dir: Path) -> None:
 
 def _context(secrets: Path) -> ssl.SSLContext:
     """The gateway's side: it believes a machine of this name only, and shows who it is itself. The last one serves as
-    long as its files are the same, and until half of its certificate's life is over."""
+    long as its files are the same, and an hour at most."""
     global _last
     mark = desktop_ca.mark(secrets)
     if _last is None or _last[0] != mark or time.time() > _last[1]:
@@ -78,13 +81,8 @@ def _context(secrets: Path) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_verify_locations(cadata=desktop_ca.trusted(secrets))
         context.load_cert_chain(login)
-        _last = desktop_ca.mark(secrets), ends, context
+        _last = mark, ends, context
     return _last[2]
-
-
-_GOOD_FOR = 3600.0  # seconds for which what was read is not read again; a certificate has half a day left, or more
-_last: tuple[tuple[int, ...], float, ssl.SSLContext] | None = None
-_greeted: ssl.SSLContext | None = None
 
 
 def _greet(client: ssl.SSLContext, login: Path) -> None:
