@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 
-PROBE_PORT = 5902  # where a probe's display is seen, painted or not
+# A machine's ports that are seen from outside, besides SSH: its doors, of mutual TLS (agents/machine/door.py)
+VNC_DOOR, RDP_DOOR, PROBE_DOOR = 15901, 13389, 15902
 
 
 class ProtocolError(ValueError):
@@ -86,6 +87,7 @@ class Message:
 
 
 _PASSWORD = (r"[A-Za-z0-9_-]{8,64}", "8 to 64 letters, digits, - or _")
+_CERTIFICATE = r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]{1,8000}-----END CERTIFICATE-----\n"
 _GEOMETRY = (r"[1-9]\d{2,3}x[1-9]\d{2,3}", "WIDTHxHEIGHT, as in 1600x900")
 
 
@@ -127,12 +129,31 @@ class AttachRequest(Message):
 
 @dataclass(frozen=True)
 class AttachAnswer(Message):
-    """The desktop is painted. `timings` counts milliseconds from the agent's start to each mark."""
+    """The desktop is painted, its doors are open. `timings` counts milliseconds from the agent's start to each mark."""
 
     display: str
     vnc_port: int
     rdp_port: int
     timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class DoorRequest(Message):
+    """A certificate signing request (PKCS#10, PEM) for the key of the machine's doors, which never leaves it."""
+
+    request: str
+
+
+@dataclass(frozen=True)
+class DoorCertificate(Message):
+    """The certificate for that key, and the authorities of which a gateway's may be: both PEM."""
+
+    certificate: str
+    authorities: str
+
+    def check(self) -> None:
+        for name in ("certificate", "authorities"):
+            self.must_match(name, rf"({_CERTIFICATE}){{1,8}}", "one to eight PEM certificates")
 
 
 @dataclass(frozen=True)
@@ -206,6 +227,8 @@ class Failure(Message):
 VERBS: dict[str, tuple[type[Message], type[Message]]] = {
     "attach": (AttachRequest, AttachAnswer),
     "detach": (Nothing, Nothing),
+    "door-certificate": (DoorCertificate, Nothing),
+    "door-request": (Nothing, DoorRequest),
     "notify": (NotifyRequest, Nothing),
     "probe-start": (ProbeRequest, ProbeAnswer),
     "probe-stop": (Nothing, Nothing),

@@ -1,7 +1,8 @@
 """The browsers' gateway beside direct TCP and beside websockify as its own program, all in the same run.
 
 The machine is a program that greets as a VNC server does and then streams or echoes what it is asked for: a real
-one would be slower than what is measured. Rounds of all three ways alternate, so that noise meets all of them.
+one would be slower than what is measured. The gateway reaches it by its door, in mutual TLS; the others go to it
+without. Rounds of all three ways alternate, so that noise meets all of them.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from agents.protocol import VNC_DOOR
 from bench import rdp
 from bench.rows import Row, percentile, write
 from broker import rfb
+from tests.doors import doors
 from tests.integration.gateways.lab import PASSWORD, Desk, Lab, free_port
 from tests.integration.gateways.wire import Wire
 from tests.servers import private_redis
 from tests.waiting import until
 
-MACHINE = ("127.93.0.1", 5901)
+MACHINE, DOOR = ("127.93.0.1", 5901), ("127.93.0.1", VNC_DOOR)
 ROUNDS, MEGABYTES, ECHOES, OPEN, OPENINGS = 7, 256, 2000, 20, 30
 PIECE = bytes(256 * 1024)
 PICTURE = struct.pack(">BxHHHHHi", 0, 1, 0, 0, 16384, 16384, 0)  # the head of an update; its pixels are the stream
@@ -232,7 +235,12 @@ def beside(name: str, values: dict[str, float], unit: str, note: str = "") -> Ro
 def main() -> None:
     """The three ways, one after the other, again and again."""
     serve = "from bench.gateways import machine; machine()"
-    with program(sys.executable, "-c", serve) as started, gateway() as (desk, pid), peer() as (address, peer_pid):
+    with (
+        program(sys.executable, "-c", serve) as started,
+        doors((DOOR, MACHINE)),
+        gateway() as (desk, pid),
+        peer() as (address, peer_pid),
+    ):
         assert started.stdout is not None
         started.stdout.readline()
         write(measure(desk, pid, address, peer_pid))

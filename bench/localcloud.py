@@ -21,8 +21,9 @@ from libcloud.compute.types import NodeState
 from agents.localcloud import cgroups
 from bench.rows import Row, percentile, write
 from broker.clouds import local
-from broker.configuration import identity, playbook, ssh
+from broker.configuration import doors, identity, playbook, ssh
 from broker.database import Database
+from broker.pools.access import target
 from broker.pools.models import Machine as Record
 from broker.pools.probe import probe
 from broker.runtime import Runtime
@@ -128,6 +129,7 @@ class Bench:
     def probed(self, machine: Machine, role: str) -> Machine:
         """The machine, when it showed its desktop, as a pool's do."""
         record = Record(id=1, environment=role, address=machine.address, host_key=machine.node["host_key"])
+        doors.lay(self.daemon.secrets, target(record))
         probe(self.runtime, record)
         return machine
 

@@ -1,9 +1,9 @@
-"""The RDP gateway beside direct TCP, HAProxy (which splices, too) and nginx, all in the same run.
+"""The RDP gateway beside direct TCP, HAProxy and nginx, all in the same run.
 
 The machine is a program that answers a client's first packet and then streams or echoes what it is asked for. The
-peers join whoever comes to it, and ask nobody; the gateway redeems a ticket first. Rounds of all ways alternate, so
-that noise meets all of them. A peer that is not installed is left out: `apt-get install haproxy nginx-core
-libnginx-mod-stream`.
+gateway and its peers reach it by its door, in the same mutual TLS; direct is without. The peers join whoever comes to
+it, and ask nobody; the gateway redeems a ticket first. Rounds of all ways alternate, so that noise meets all of them.
+A peer that is not installed is left out: `apt-get install haproxy nginx-core libnginx-mod-stream`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from agents.protocol import RDP_DOOR
 from bench.rows import Row, percentile
+from broker.configuration import desktop_ca
 from broker.connections import tickets
 from broker.connections.models import Way
+from tests.doors import doors, shared
 from tests.integration.gateways.lab import COMMAND, Desk, Lab
 from tests.integration.gateways.rdp_peers import first_packet, packet
 from tests.ports import free_port
 from tests.servers import private_redis
 from tests.waiting import until
 
-MACHINE = ("127.93.0.2", 3389)
+MACHINE, DOOR = ("127.93.0.2", 3389), ("127.93.0.2", RDP_DOOR)
 ROUNDS, MEGABYTES, ECHOES, OPEN, OPENINGS, AT_ONCE = 9, 512, 2000, 40, 200, 4
 PIECE = bytes(256 * 1024)
 ANSWER = packet(0xD0, b"\x02\x00\x08\x00\x01\x00\x00\x00")
@@ -48,7 +51,7 @@ defaults
     timeout server 60s
 listen rdp
     bind 127.0.0.1:{port}
-    server machine {machine}
+    server machine {door} ssl crt {login} ca-file {authorities} verify required verifyhost light-1 ssl-min-ver TLSv1.3
 """
 NGINX = """
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
@@ -57,7 +60,17 @@ pid {folder}/nginx.pid;
 error_log {folder}/nginx.log;
 worker_processes auto;
 events {{ worker_connections 4000; }}
-stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass {machine}; }} }}
+stream {{ server {{
+    listen 127.0.0.1:{port};
+    proxy_pass {door};
+    proxy_ssl on;
+    proxy_ssl_protocols TLSv1.3;
+    proxy_ssl_certificate {login};
+    proxy_ssl_certificate_key {login};
+    proxy_ssl_trusted_certificate {authorities};
+    proxy_ssl_verify on;
+    proxy_ssl_name light-1;
+}} }}
 """
 
 Opener = Callable[[], socket.socket]
@@ -162,13 +175,15 @@ def peers() -> Iterator[dict[str, tuple[Opener, int]]]:
     """Those that are installed, each before the machine: how to open a connection through it, and its process."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="beamdesk-bench-")))
+        (folder / "authorities.pem").write_text(desktop_ca.trusted(shared()))
+        shown = {"login": desktop_ca.gateway_login(shared()), "authorities": folder / "authorities.pem"}
         found = {}
         for name, config, flag in (("haproxy", HAPROXY, "-f"), ("nginx", NGINX, "-c")):
             path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
             if path is None:
                 continue
             address = ("127.0.0.1", free_port())
-            text = config.format(port=address[1], machine=f"{MACHINE[0]}:{MACHINE[1]}", folder=folder)
+            text = config.format(port=address[1], door=f"{DOOR[0]}:{DOOR[1]}", folder=folder, **shown)
             (folder / name).write_text(text)
             started = stack.enter_context(program(path, flag, str(folder / name)))
             with socket.socket() as probe:
@@ -232,7 +247,7 @@ def beside(name: str, values: dict[str, float], unit: str, *, at_least: float | 
 def rows() -> list[Row]:
     """All ways, one after the other, again and again."""
     serve = "from bench.rdp import machine; machine()"
-    with program(sys.executable, "-c", serve) as started, gateway() as here, peers() as others:
+    with program(sys.executable, "-c", serve) as started, doors((DOOR, MACHINE)), gateway() as here, peers() as others:
         assert started.stdout is not None
         started.stdout.readline()
         return measure({"direct": (lambda: opened(MACHINE), 0), "gateway": here, **others})

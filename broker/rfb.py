@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from broker.errors import MachineFault
 
-DESKTOP_PORT = 5901  # of every machine's desktop
 VERSION = b"RFB 003.008\n"
 SECURITY_NONE, SECURITY_VNC = 1, 2
 FRAMEBUFFER_UPDATE = 0
@@ -119,17 +118,15 @@ def initialise(machine: Wire, first: bytes = b"") -> tuple[int, int, bytes]:
     return width, height, head + exactly(machine, name_length)
 
 
-def look(address: str, port: int, password: str, *, timeout: float) -> Frame:
-    """One whole frame, as a viewer that has just connected sees it; all of it within `timeout` seconds."""
-    ends = time.monotonic() + timeout
-    with socket.create_connection((address, port), timeout=timeout) as connection:
-        machine = Hurried(connection, ends)
-        sign_in(machine, password)
-        width, height, _ = initialise(machine)
-        wishes = struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)  # BGRX
-        wishes += struct.pack(">BxHi", 2, 1, 0)  # raw encoding only
-        machine.sendall(wishes + struct.pack(">BBHHHH", 3, 0, 0, 0, width, height))  # in one, or TCP waits 40 ms
-        return Frame(width, height, _raw_update(machine, width, height))
+def look(connection: socket.socket, password: str, *, ends: float) -> Frame:
+    """One whole frame, as a viewer that has just connected sees it; all of it until `ends`, of the monotonic clock."""
+    machine = Hurried(connection, ends)
+    sign_in(machine, password)
+    width, height, _ = initialise(machine)
+    wishes = struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)  # BGRX
+    wishes += struct.pack(">BxHi", 2, 1, 0)  # raw encoding only
+    machine.sendall(wishes + struct.pack(">BBHHHH", 3, 0, 0, 0, width, height))  # in one, or TCP waits 40 ms
+    return Frame(width, height, _raw_update(machine, width, height))
 
 
 def _raw_update(machine: Wire, width: int, height: int) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +37,16 @@ class Identity:
         chain.write_bytes(b"".join(each.certificate.public_bytes(Encoding.PEM) for each in (self, *more)))
         key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return chain, key
+
+
+@cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's and the client's side of a TLS in which nobody is anybody."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    with tempfile.TemporaryDirectory() as folder:
+        server.load_cert_chain(*authority().write(Path(folder)))
+    return server, client
 
 
 def authority(kind: type[Key] = ec.EllipticCurvePrivateKey) -> Identity:

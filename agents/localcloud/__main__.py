@@ -22,6 +22,7 @@ NEEDED = {
     "unshare": "util-linux",
     "setpriv": "util-linux",
     "nsenter": "util-linux",
+    "nft": "nftables",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
 }

@@ -20,6 +20,7 @@ from agents.localcloud import cgroups
 from agents.localcloud.config import CloudError, Size
 
 ROOT = Path(__file__).resolve().parents[2]
+FIREWALL = ROOT / "ansible/roles/firewall/files/root/etc/beamdesk/firewall.nft"
 STARTS_WITHIN = 30.0
 ENDS_WITHIN = 10.0
 
@@ -41,9 +42,9 @@ ONLY_ANSWERS = [
 ]
 
 
-def run(*words: str | Path, check: bool = True) -> str:
-    """Run a program of the host; its output, or CloudError with what it said."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+def run(*words: str | Path, check: bool = True, text: str | None = None) -> str:
+    """Run a program of the host with `text` as its input; its output, or CloudError with what it said."""
+    done = subprocess.run([str(word) for word in words], input=text, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
         raise CloudError(500, "host", f"{' '.join(map(str, words))}: {done.stderr.strip() or done.returncode}")
     return done.stdout
@@ -168,11 +169,19 @@ def _connect(pid: int, node: str, bridge: str, subnet: ipaddress.IPv4Network, ad
     run("tc", "qdisc", "add", "dev", link, "clsact")
     code = ",".join([str(len(ONLY_ANSWERS)), *ONLY_ANSWERS])
     run("tc", "filter", "add", "dev", link, "ingress", "bpf", "direct-action", "bytecode", code)
-    inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip"]
+    space = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    run(*space, "nft", "-f", "-", text=firewall(next(subnet.hosts())))
+    inside = [*space, "ip"]
     run(*inside, "addr", "add", f"{address}/{subnet.prefixlen}", "dev", "eth0")
     run(*inside, "link", "set", "eth0", "addrgenmode", "none", "up")
     # Known, not asked for: whoever knocks before the machine is up would make ARP pause for a second.
     run("ip", "neigh", "replace", address, "lladdr", mac, "dev", bridge, "nud", "reachable")
+
+
+def firewall(host: ipaddress.IPv4Address) -> str:
+    """What a machine lets in, from its host alone: the rules that every cloud's machines have. Its own root cannot lay
+    them, nor take them away."""
+    return f"define from4 = {{ {host} }}\ndefine from6 = {{ ::1 }}\n{FIREWALL.read_text()}"
 
 
 def wait_for_sshd(address: str, folder: Path, pid: int, born: int) -> None:

@@ -17,6 +17,8 @@ from agents.protocol import VERBS, Failure, Message, ProtocolError
 _HANDLERS = {
     "attach": ("attach", "attach"),
     "detach": ("attach", "detach"),
+    "door-certificate": ("door", "lay"),
+    "door-request": ("door", "request"),
     "notify": ("notices", "notify"),
     "probe-start": ("probe", "start"),
     "probe-stop": ("probe", "stop"),

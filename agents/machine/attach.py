@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from agents.machine import account, painted, probe, state, supervisor
+from agents.machine import account, door, painted, probe, state, supervisor
 from agents.machine.faults import AgentError
 from agents.machine.seat import Seat, desktop
 from agents.machine.state import Attached
-from agents.protocol import AttachAnswer, AttachRequest, Nothing
+from agents.protocol import RDP_DOOR, VNC_DOOR, AttachAnswer, AttachRequest, Nothing
 
-_PAINT_SECONDS = 20.0
+_PAINT_SECONDS, _DOOR_SECONDS = 20.0, 5.0
 
 
 def attach(request: AttachRequest, started: float) -> AttachAnswer:
-    """Make the account, start the desktop on :1 and answer when it is painted."""
+    """Make the account, start the desktop on :1 and answer when it is painted and its doors are open."""
     marks = painted.Marks(started)
     with state.turn("attach"):
         look = desktop()
@@ -28,8 +28,9 @@ def attach(request: AttachRequest, started: float) -> AttachAnswer:
         marks.reach("account_ms")
         _tell(go)
         painted.wait(seat, look, marks, _PAINT_SECONDS, lambda: _tell(supervisor.launch(seat)))
+        door.wait(seat, _DOOR_SECONDS)
     marks.reach("total_ms")
-    return AttachAnswer(f":{seat.display}", seat.vnc_port, 3389, marks.timings)
+    return AttachAnswer(f":{seat.display}", VNC_DOOR, RDP_DOOR, marks.timings)
 
 
 def _claim(request: AttachRequest) -> None:

@@ -14,13 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from agents.machine import painted, state, supervisor
+from agents.machine import door, painted, state, supervisor
 from agents.machine.faults import AgentError
 from agents.machine.seat import Seat, desktop
-from agents.protocol import Nothing, ProbeAnswer, ProbeRequest
+from agents.protocol import PROBE_DOOR, Nothing, ProbeAnswer, ProbeRequest
 
 ACCOUNT = "beamdesk-probe"
-_PAINT_SECONDS, _LONGEST = 30.0, 120.0
+_PAINT_SECONDS, _DOOR_SECONDS, _LONGEST = 30.0, 5.0, 120.0
 
 
 def start(request: ProbeRequest, started: float) -> ProbeAnswer:
@@ -38,8 +38,9 @@ def start(request: ProbeRequest, started: float) -> ProbeAnswer:
         os.write(go, b"1")
         os.close(go)
         painted.wait(seat, look, marks, _PAINT_SECONDS, lambda: _go_on(seat))
+        door.wait(seat, _DOOR_SECONDS)
     marks.reach("total_ms")
-    return ProbeAnswer(seat.vnc_port, time.time(), _writable(seat), marks.timings)
+    return ProbeAnswer(PROBE_DOOR, time.time(), _writable(seat), marks.timings)
 
 
 def stop(_: Nothing, __: float) -> Nothing:

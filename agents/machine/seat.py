@@ -20,6 +20,7 @@ from agents.machine.state import RUN, replace_file
 
 DESKTOP = Path("/etc/beamdesk/desktop.json")
 LOGS = Path("/var/log/beamdesk")
+RDP_PORT = 3389  # xrdp's, on loopback; /etc/beamdesk/xrdp.ini says so
 X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108, the protocol's own address
 LARGEST_CLIPBOARD = 4 * 1024 * 1024  # bytes that a viewer may put into the desktop's clipboard
 
@@ -141,9 +142,9 @@ def _obscured(password: str) -> bytes:
 
 
 def display_command(seat: Seat, ready: int) -> list[str]:
-    """The X server that is the VNC server as well; it writes to descriptor `ready` once it can be joined.
+    """The X server that is the VNC server as well, on loopback; it writes to descriptor `ready` once it can be joined.
 
-    It never locks an address out after failed logins: all viewers come from the gateway's one address, and no
+    It never locks an address out after failed logins: all viewers come from this machine's own address, and no
     password of this many random letters is guessed.
     """
     for left_over in (Path(f"/tmp/.X{seat.display}-lock"), X_SOCKETS / f"X{seat.display}"):  # noqa: S108
@@ -152,6 +153,7 @@ def display_command(seat: Seat, ready: int) -> list[str]:
         *("Xtigervnc", f":{seat.display}", "-auth", str(seat.authority), "-nolisten", "tcp", "-noreset"),
         *("-displayfd", str(ready), "-geometry", seat.geometry, "-depth", "24", "-desktop", "Beamdesk"),
         *(
+            "-localhost",
             "-rfbport",
             str(seat.vnc_port),
             "-SecurityTypes",

@@ -1,4 +1,5 @@
-"""Keeps a seat's programs running: the display, the message bus, the desktop and, for a session, the RDP server.
+"""Keeps a seat's programs running: the display, the message bus, the desktop, its doors
+to the outside and, for a session, the RDP server.
 
 A supervisor is a process of its own that outlives the agent's verb. It holds a lock as long as it lives, so whoever
 can take the lock knows that there is none. It starts the display at once and the rest when it is told that the
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.machine import x11
+from agents.machine import door, x11
 from agents.machine.faults import AgentError
 from agents.machine.seat import LOGS, Seat, bus_command, desktop, display_command, end_processes_of, groups_of
 from agents.machine.state import RUN
@@ -125,6 +126,7 @@ class Supervisor:
     def _programs(self) -> list[Program]:
         programs = [
             Program("display", self._start_display, takes_down=("desktop", "bus"), tells=True),
+            Program("door", self._start_door),
             Program("bus", self._start_bus, needs=("account",), takes_down=("desktop",), tells=True),
             Program("desktop", self._start_desktop, needs=("account", "display", "bus"), takes_down=("bus",)),
         ]
@@ -229,6 +231,9 @@ class Supervisor:
 
     def _start_xrdp(self, _: int) -> subprocess.Popen[bytes]:
         return self._spawn_server("rdp", ["xrdp", "--nodaemon", "--config", _XRDP_CONFIG], "xrdp")
+
+    def _start_door(self, _: int) -> subprocess.Popen[bytes]:
+        return self._spawn_server("door", door.command(self._seat), door.ACCOUNT)
 
     def _spawn_server(self, program: str, command: list[str], user: str | None) -> subprocess.Popen[bytes]:
         for pid_file in Path("/run/xrdp").glob(f"{command[0]}.pid"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from broker.configuration.playbook import ANSIBLE
 
-EVERY_MACHINES = ("base", "sshd", "agent", "desktop")  # roles, as machine.yml has them
+EVERY_MACHINES = ("base", "sshd", "agent", "desktop", "firewall")  # roles, as machine.yml has them
 
 
 def fingerprint(image: str, roles: Sequence[str], variables: Mapping[str, Any], ansible: Path = ANSIBLE) -> str:

@@ -1,7 +1,8 @@
 """What makes a machine this one and no other: taken away before an image is made of it, given to each made from that.
 
-Host keys, certificates, the keys of the RDP server, the machine's number, logs and homes. The roles make them, too,
-on a machine that is configured from its start; here it takes one command over SSH, some tenths of a second.
+Host keys, certificates, the keys of the RDP server and of the doors, the machine's number, logs and homes. The roles
+make them, too, on a machine that is configured from its start; here it takes one command over SSH, some tenths of a
+second. The doors' key and certificate are made afterwards on either (doors.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _TAKE = f"""
 set -e
 cat > {MADE_OF}
 if command -v cloud-init > /dev/null; then cloud-init clean --logs; fi
-rm -rf /var/lib/beamdesk /var/lib/systemd/random-seed /etc/beamdesk/rdp-*.pem* /etc/xrdp/rsakeys.ini
+rm -rf /var/lib/beamdesk /var/lib/systemd/random-seed /etc/beamdesk/rdp-*.pem* /etc/beamdesk/door /etc/xrdp/rsakeys.ini
 rm -rf /home/* /root/.ssh /root/.ansible /root/.bash_history /var/tmp/* /tmp/*
 find /var/log -type f -delete
 : > /etc/machine-id

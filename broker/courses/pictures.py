@@ -16,7 +16,9 @@ from PIL import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker import events, rfb
+from agents.protocol import VNC_DOOR
+from broker import events
+from broker.configuration import doors
 from broker.courses import rules, service
 from broker.courses.models import Seat
 from broker.courses.rules import Look
@@ -25,7 +27,7 @@ from broker.errors import MachineFault, MachineUnreachable, NotFound
 from broker.events import Event
 from broker.identity.service import Person
 from broker.pools.models import Machine
-from broker.rfb import DESKTOP_PORT, Frame
+from broker.rfb import Frame
 from broker.runtime import Runtime
 from broker.sessions.models import ACTIVE, SessionState, UserSession
 
@@ -58,7 +60,7 @@ class Pictures:
         desk = self._desk(session.id)
         with desk.lock:
             if time.monotonic() - desk.looked_at >= self._runtime.settings.courses.picture_seconds:
-                desk.picture = _look(machine, session.password or "")
+                desk.picture = _look(self._runtime, machine, session.password or "")
                 desk.looked_at = time.monotonic()
             if desk.picture is None:
                 raise MachineUnreachable("This desktop cannot be seen just now.", hint="It is tried again by itself.")
@@ -98,9 +100,10 @@ def _session(db: Session, reservation_id: int, user_id: int) -> UserSession | No
     return db.scalar(select(UserSession).where(*mine).order_by(UserSession.id).limit(1))
 
 
-def _look(machine: Machine, password: str) -> bytes | None:
+def _look(runtime: Runtime, machine: Machine, password: str) -> bytes | None:
+    where = (runtime.settings.state_dir, machine.name, machine.address or "", VNC_DOOR)
     try:
-        return _jpeg(rfb.look(machine.address or "", DESKTOP_PORT, password, timeout=PATIENCE))
+        return _jpeg(doors.look(*where, password, timeout=PATIENCE))
     except (MachineFault, OSError):
         return None
 

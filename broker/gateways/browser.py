@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from websockify.websocketproxy import WebSocketProxy
 
 from broker import rfb
+from broker.configuration import doors
 from broker.connections.models import Ticket
 from broker.errors import NotSignedIn, TicketRefused
 from broker.gateways import desktop
@@ -54,6 +55,8 @@ class Gateway(Listener):
 
     def arrived(self, connection: socket.socket, client: str) -> None:
         """A process for each browser."""
+        with swallowed("doors"):
+            doors.warm(self.runtime.settings.state_dir)
         with connection:
             if not self.carry(client, lambda: desktop.serve(connection, (client, 0), self._proxy)):
                 with suppress(OSError):  # it went away again
@@ -65,6 +68,7 @@ def _warm(runtime: Runtime) -> None:
     nobody = Person(0, "", "", 0, Role.USER, frozenset(), sign_in_id=0)
     rfb.vnc_response("", bytes(16))
     with swallowed("gateway-warm"):
+        doors.warm(runtime.settings.state_dir)
         with suppress(NotSignedIn):
             whose(runtime, "")
         with suppress(TicketRefused), runtime.database.transaction() as db:

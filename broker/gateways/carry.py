@@ -2,12 +2,15 @@
 
 Neither side's slowness is stored: each side is read only while the other one takes. So a viewer that stalls holds
 back its own machine's socket and nothing else, and costs no memory; one that stalls for good is let go.
+
+The machine's side is TLS: what it said may wait decrypted, where no select sees it, and a part of a record is nothing
+yet.
 """
 
 from __future__ import annotations
 
 import select
-import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +20,12 @@ from broker.gateways.patience import Patience
 from broker.gateways.viewer import Viewer
 
 CHUNK = 256 * 1024
+RECORD = 16 * 1024  # bytes, the most in one record of TLS
 MACHINE_LEFT = "the desktop closed the connection"
 MOST_FOR_MACHINE = 256 * 1024  # bytes that wait for a machine, beyond which its viewer is not read
+
+
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Ended(Exception):
@@ -35,7 +42,7 @@ class Carrying:
     def __init__(
         self,
         viewer: Viewer,
-        machine: socket.socket,
+        machine: ssl.SSLSocket,
         *,
         on_first_frame: Callable[[], None],
         patience: Patience,
@@ -53,18 +60,19 @@ class Carrying:
         """Carry until Ended, Left, TooMuch or an OSError says that it is over."""
         while True:
             viewer, machine = self._viewer, self._machine
-            reads: list[Viewer | socket.socket] = []
+            reads: list[Viewer | ssl.SSLSocket] = []
             if len(self._to_machine) < MOST_FOR_MACHINE:
                 reads.append(viewer)
             if not viewer.unsent:
                 reads.append(machine)
+            decrypted = not viewer.unsent and bool(machine.pending())
             writes = [machine] * bool(self._to_machine) + [viewer] * bool(viewer.unsent)
-            readable, writable, _ = select.select(reads, writes, [], self._patience.heartbeat)
+            readable, writable, _ = select.select(reads, writes, [], 0 if decrypted else self._patience.heartbeat)
             if viewer in writable:
                 self._flush()
             if viewer in readable or machine in writable:
                 self._from_viewer(viewer in readable)
-            if machine in readable:
+            if machine in readable or decrypted:
                 self._from_machine()
             self._look_after_viewer()
 
@@ -77,19 +85,35 @@ class Carrying:
             self._heard = time.monotonic()
             self._to_machine += self._passed(self._viewer.said())
         if self._to_machine:
-            with suppress(BlockingIOError), _leaving():
+            with suppress(*_NOT_YET), _leaving():
                 del self._to_machine[: self._machine.send(self._to_machine)]
 
     def _from_machine(self) -> None:
-        with _leaving():
-            data = self._machine.recv(CHUNK)
+        data = self._said_by_machine()
         if not data:
-            raise MachineLeft(MACHINE_LEFT)
+            return
         self._taken = time.monotonic()
         self._shown(data)
         self._viewer.say(data)
         if not self._first.seen and self._first.watch(data):
             self._on_first_frame()
+
+    def _said_by_machine(self) -> bytes:
+        """All that there is now, up to CHUNK; nothing where no record is whole. MachineLeft at its end."""
+        said = bytearray()
+        try:
+            while len(said) <= CHUNK - RECORD:
+                with _leaving():
+                    piece = self._machine.recv(RECORD)
+                if not piece:
+                    raise MachineLeft(MACHINE_LEFT)
+                said += piece
+        except _NOT_YET:
+            pass
+        except MachineLeft:
+            if not said:  # its last words first; the end is found again
+                raise
+        return bytes(said)
 
     def _look_after_viewer(self) -> None:
         """Ping in time; raise Ended where the viewer is silent or stuck."""
@@ -108,5 +132,7 @@ def _leaving() -> Iterator[None]:
     """A connection that breaks, as where the machine dies, is closed as well."""
     try:
         yield
-    except ConnectionError:
+    except _NOT_YET:
+        raise
+    except (ConnectionError, ssl.SSLError):
         raise MachineLeft(MACHINE_LEFT) from None

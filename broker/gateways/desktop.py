@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,16 +18,19 @@ import structlog
 from websockify.websocketproxy import ProxyRequestHandler
 from websockify.websocketserver import WebSocketRequestHandlerMixIn
 
+from agents.protocol import VNC_DOOR
 from broker import rfb
+from broker.configuration import doors
 from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, ServiceDown, TicketRefused
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
-from broker.gateways.door import VNC_PORT, Door
+from broker.gateways.door import Door
 from broker.gateways.forwarded import client
 from broker.gateways.greeting import BadViewer, Greeting
 from broker.gateways.patience import hurry
 from broker.gateways.rfb_filter import Filter, Passing, passing
 from broker.gateways.viewer import Left, TooMuch, Viewer
+from broker.runtime import Runtime
 from broker.sessions.service import Desktop
 from broker.sharing import recordings
 from broker.sharing.recordings import Full
@@ -59,7 +63,7 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         try:
             self._clerk = Clerk(self.server.runtime, self._admit)
             self._desktop = self._clerk.admitted()
-            self._machine, self._greeting = _reach(self._desktop, self.server.patience.machine)
+            self._machine, self._greeting = _reach(self.server.runtime, self._desktop, self.server.patience.machine)
             self._shown = self._recorded() if self._desktop.recorded else lambda _: None
         except BrokerError as error:
             self._refuse(error)
@@ -129,9 +133,9 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         """Let the carrying find that the machine is gone: an exception here could cut a frame in half."""
         self._hung_up = True
         with suppress(OSError):
-            self._machine.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._machine, socket.SHUT_RDWR)  # its own would go on without TLS
 
-    def _carry(self, viewer: Viewer, machine: socket.socket) -> None:
+    def _carry(self, viewer: Viewer, machine: ssl.SSLSocket) -> None:
         _greet(viewer, self._greeting)
         self._clerk.reached("handshake")
         may = _passing(self._desktop)
@@ -160,11 +164,11 @@ def serve(connection: socket.socket, address: Any, server: Any) -> None:
         log.debug("gateway.nobody", client=address[0], why=str(error))  # gone, or too slow to say what it wants
 
 
-def _reach(desktop: Desktop, timeout: float) -> tuple[socket.socket, Greeting]:
+def _reach(runtime: Runtime, desktop: Desktop, timeout: float) -> tuple[ssl.SSLSocket, Greeting]:
     """The machine's VNC server, signed in to, and the greeting that viewers of its desktop get."""
     try:
-        machine = socket.create_connection((desktop.address, VNC_PORT), timeout=timeout)
-        machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        state_dir = runtime.settings.state_dir
+        machine = doors.reach(state_dir, desktop.machine, desktop.address, VNC_DOOR, timeout=timeout)
         rfb.sign_in(machine, desktop.password)
         return machine, Greeting(rfb.initialise(machine, _passing(desktop).opening)[2])
     except rfb.RfbRefused as error:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
+from agents.protocol import VNC_DOOR
 from broker import events
 from broker.connections.models import Way
 from broker.errors import NotSignedIn, WrongOrigin
@@ -20,13 +21,10 @@ from broker.gateways import register
 from broker.gateways.processes import take_name
 from broker.gateways.register import Visitor
 from broker.identity.service import Person, whose
-from broker.rfb import DESKTOP_PORT
 from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.service import Desktop
 from broker.settings import Settings
-
-VNC_PORT = DESKTOP_PORT  # nothing else is ever reached
 
 
 class Door:
@@ -58,7 +56,7 @@ class Door:
         with self._runtime.database.transaction() as db:
             self.desktop = service.redeem(db, self._runtime.settings, self.person, token)
             self.write_down(db, self.desktop)
-        return self.desktop.address, VNC_PORT
+        return self.desktop.address, VNC_DOOR
 
     def write_down(self, db: Session, desktop: Desktop) -> None:
         """The connection's row."""

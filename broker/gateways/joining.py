@@ -6,109 +6,65 @@ back its own machine's socket and nothing else; one that stalls for good is let 
 
 from __future__ import annotations
 
-import os
 import select
-import socket
-import ssl
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from fcntl import F_SETPIPE_SZ, fcntl
+from contextlib import suppress
 from typing import NoReturn
 
 from broker.connections.stand_in import Exchange
 from broker.gateways.patience import Patience
+from broker.gateways.sides import NOT_YET, Side
 
-PIECE = 1 << 16  # bytes that are decrypted at a time
+PIECE = 1 << 16  # bytes that are read at a time
 PIECES = 16  # that one direction carries before the other one has its turn
-LARGE = 1 << 18  # of the pipe for what the desktop shows: fewer wakings, and more MB/s where processors are busy
-SMALL = 1 << 14  # of the one for what a user does, of which there is little
-
-Socket = socket.socket
 
 
 class Left(Exception):
     """Raised when there is nothing left to carry; its text says why."""
 
 
-class Flow(ABC):
-    """One direction: from `source`, of this name, to `sink`. `held` bytes are on their way; `more` waits where no poll
-    sees it."""
+class Flow:
+    """One direction: from `source`, of this name, to `sink`; `exchange` sees what is said first. `held` bytes are on
+    their way; `more` waits where no poll sees it."""
 
-    def __init__(self, source: Socket, sink: Socket, name: str) -> None:
-        self.source, self.sink, self._name = source, sink, name
-        self.held = 0
+    def __init__(self, source: Side, sink: Side, name: str, exchange: Exchange | None = None) -> None:
+        self.source, self.sink, self._name, self._exchange = source, sink, name, exchange
+        self._buffer = memoryview(bytearray(PIECE))
+        self._waiting = self._buffer[:0]
         self.more = False
         self._moved = time.monotonic()
 
+    @property
+    def held(self) -> int:
+        """How many bytes were read, and are not yet given."""
+        return len(self._waiting)
+
     def carry(self) -> None:
         """Carry what can be carried now. Left where the source has."""
-        with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        with suppress(*NOT_YET):
             self.more = False
             for _ in range(PIECES):
-                if not self.held:
+                if not self._waiting:
                     self._take()
                 self._give()
-            self.more = self._has_more()
+            self.more = bool(self.source.pending())
 
     def must_move(self, seconds: float) -> None:
         """Left where what is on its way has been there for so long."""
-        if self.held and time.monotonic() - self._moved > seconds:
+        if self._waiting and time.monotonic() - self._moved > seconds:
             raise Left(f"what {self._name} says is not taken any more")
 
     def _take(self) -> None:
-        self.held = self._read()
+        size = self.source.recv_into(self._buffer)
         self._moved = time.monotonic()
-        if not self.held:
+        if not size:
             raise Left(f"{self._name} left")
+        self._waiting = self._exchanged(self._buffer[:size])
 
     def _give(self) -> None:
-        while self.held:
-            self.held -= self._write()
+        while self._waiting:
+            self._waiting = self._waiting[self.sink.send(self._waiting) :]
             self._moved = time.monotonic()
-
-    def _has_more(self) -> bool:
-        return False
-
-    @abstractmethod
-    def _read(self) -> int:
-        """Take something from the source; how much, 0 at its end."""
-
-    @abstractmethod
-    def _write(self) -> int:
-        """Give something of what is held to the sink; how much."""
-
-
-class Splice(Flow):
-    """Through a pipe in the kernel: the bytes never come into this process's memory."""
-
-    def __init__(self, source: Socket, sink: Socket, name: str, pipe: tuple[int, int]) -> None:
-        super().__init__(source, sink, name)
-        self._out, self._in = pipe
-
-    def _read(self) -> int:
-        return os.splice(self.source.fileno(), self._in, LARGE, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
-
-    def _write(self) -> int:
-        return os.splice(self._out, self.sink.fileno(), self.held, flags=os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK)
-
-
-class Copy(Flow):
-    """Between two sockets of TLS, which decrypt and encrypt it here; `exchange` sees what is said first."""
-
-    def __init__(self, source: ssl.SSLSocket, sink: ssl.SSLSocket, name: str, exchange: Exchange | None) -> None:
-        super().__init__(source, sink, name)
-        self._tls, self._exchange = source, exchange
-        self._buffer = memoryview(bytearray(PIECE))
-        self._waiting = self._buffer[:0]
-
-    def _read(self) -> int:
-        while size := self.source.recv_into(self._buffer):
-            self._waiting = self._exchanged(self._buffer[:size])
-            if self._waiting:
-                return len(self._waiting)
-        return 0
 
     def _exchanged(self, said: memoryview) -> memoryview:
         if self._exchange is None:
@@ -118,37 +74,13 @@ class Copy(Flow):
             self._exchange = None
         return passed
 
-    def _write(self) -> int:
-        sent = self.sink.send(self._waiting)
-        self._waiting = self._waiting[sent:]
-        return sent
 
-    def _has_more(self) -> bool:
-        return bool(self._tls.pending())
-
-
-def join(client: Socket, machine: Socket, patience: Patience, exchange: Exchange | None = None) -> None:
+def join(client: Side, machine: Side, patience: Patience, exchange: Exchange | None = None) -> None:
     """Carry until Left or an OSError says that it is over. `exchange` is for a client whose TLS ends here."""
     for side in (client, machine):
         side.setblocking(False)
-    if isinstance(client, ssl.SSLSocket) and isinstance(machine, ssl.SSLSocket):
-        said = Copy(client, machine, "the client", exchange)
-        _carry(said, Copy(machine, client, "the machine", None), patience)
-    else:
-        with _pipe(SMALL) as up, _pipe(LARGE) as down:
-            _carry(Splice(client, machine, "the client", up), Splice(machine, client, "the machine", down), patience)
-
-
-@contextmanager
-def _pipe(size: int) -> Iterator[tuple[int, int]]:
-    out, in_ = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        with suppress(PermissionError):  # where an account has many of them, they are small anyway
-            fcntl(in_, F_SETPIPE_SZ, size)
-        yield out, in_
-    finally:
-        os.close(out)
-        os.close(in_)
+    said = Flow(client, machine, "the client", exchange)
+    _carry(said, Flow(machine, client, "the machine"), patience)
 
 
 def _carry(up: Flow, down: Flow, patience: Patience) -> NoReturn:

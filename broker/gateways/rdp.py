@@ -14,6 +14,7 @@ from contextlib import suppress
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+from broker.configuration import doors
 from broker.connections.models import Ticket, Way
 from broker.errors import BadSettings, TicketRefused
 from broker.gateways import register
@@ -58,6 +59,8 @@ class Gateway(Listener):
         self._lobby.expire()
 
     def _admit(self, connection: socket.socket, client: str, request: Request) -> None:
+        with swallowed("doors"):
+            doors.warm(self.runtime.settings.state_dir)
         with connection:
             visit = Visit(self.runtime, self._patience, self._certificate, connection, client, request)
             if not self.carry(client, visit.serve):
@@ -85,6 +88,7 @@ def certificate(settings: RdpSettings) -> ssl.SSLContext | None:
 def _warm(runtime: Runtime) -> None:
     """Do here once what every child does, so that they share its memory and need no time for it."""
     with swallowed("rdp-warm"):
+        doors.warm(runtime.settings.state_dir)
         with suppress(TicketRefused), runtime.database.transaction() as db:
             for table in (Ticket, UserSession, Machine, User):
                 db.get(table, 0)

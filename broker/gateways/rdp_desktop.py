@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from typing import NoReturn
 
 import structlog
 
+from agents.protocol import RDP_DOOR
+from broker.configuration import doors
 from broker.connections.models import Way
 from broker.connections.stand_in import Exchange
 from broker.errors import BrokerError, MachineUnreachable
@@ -23,6 +26,7 @@ from broker.gateways.clerk import Clerk
 from broker.gateways.joining import Left, join
 from broker.gateways.patience import Patience, hurry
 from broker.gateways.register import Visitor
+from broker.gateways.sides import Plain, Within
 from broker.gateways.x224 import BadPacket, Request
 from broker.runtime import Runtime
 from broker.sessions import service
@@ -30,7 +34,6 @@ from broker.sessions.service import Desktop
 
 log = structlog.get_logger()
 
-RDP_PORT = 3389  # of every machine; nothing else is ever reached
 AGAIN = "Download the file again in a moment; if it stays so, end the session and launch a new one."
 KNOCK_EVERY = 0.1  # seconds, while the machine's RDP server is starting
 
@@ -72,12 +75,10 @@ class Visit:
             register.enter(db, desktop, Way.RDP, visitor, self.runtime.settings.rdp.connections_per_session)
         return desktop
 
-    def _reach(self, desktop: Desktop) -> tuple[socket.socket, bytes]:
+    def _reach(self, desktop: Desktop) -> tuple[ssl.SSLSocket, bytes]:
         """The machine's RDP server, and its answer to the client's request."""
         try:
-            machine = _connect(desktop.address, self.patience.machine)
-            machine.sendall(x224.request(self.request))
-            chosen, answer = _answer(machine)
+            machine, (chosen, answer) = self._answered(desktop)
         except BadPacket as bad:
             raise MachineUnreachable(f"The machine's RDP server did not agree: {bad}.", hint=AGAIN) from None
         except OSError as error:
@@ -87,7 +88,19 @@ class Visit:
             raise MachineUnreachable("The machine's RDP server wants more than TLS.", hint='Set rdp.tls = "machine".')
         return machine, answer
 
-    def _carry(self, desktop: Desktop, machine: socket.socket, answer: bytes) -> None:
+    def _answered(self, desktop: Desktop) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
+        """The machine and what it answered; behind its door the RDP server may come up a moment after the desktop."""
+        deadline = time.monotonic() + self.patience.machine
+        where = (self.runtime.settings.state_dir, desktop.machine, desktop.address, RDP_DOOR)
+        while True:
+            try:
+                return _asked(doors.reach(*where, timeout=self.patience.machine), self.request)
+            except ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(KNOCK_EVERY)
+
+    def _carry(self, desktop: Desktop, machine: ssl.SSLSocket, answer: bytes) -> None:
         signal.signal(signal.SIGTERM, _closed)
         log.info("rdp.open", session=desktop.session_id, user=desktop.user, client=self.client)
         try:
@@ -96,33 +109,33 @@ class Visit:
             self.connection.sendall(answer)
             if self.certificate is None:
                 hurry(0)
-                join(self.connection, machine, self.patience)
+                join(Plain(self.connection), machine, self.patience)
                 return
             near = self.certificate.wrap_socket(self.connection, server_side=True)
-            far = _of_machines().wrap_socket(machine)
+            far = Within(machine, _of_machines())
+            far.do_handshake()
             hurry(0)
             join(near, far, self.patience, Exchange(desktop.password, self.request.ticket))
         except (Left, OSError) as end:
             log.info("rdp.closed", session=desktop.session_id, why=str(end))
 
 
-def _connect(address: str, seconds: float) -> socket.socket:
-    """The machine's RDP server, which may come up a moment after the desktop."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return socket.create_connection((address, RDP_PORT), timeout=seconds)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(KNOCK_EVERY)
+def _asked(machine: ssl.SSLSocket, request: Request) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
+    try:
+        machine.sendall(x224.request(request))
+        return machine, _answer(machine)
+    except (BadPacket, OSError):
+        machine.close()
+        raise
 
 
-def _answer(machine: socket.socket) -> tuple[int, bytes]:
-    """The protocol that the machine chose, and its words, for the client."""
+def _answer(machine: ssl.SSLSocket) -> tuple[int, bytes]:
+    """The protocol that the machine chose, and its words, for the client; ConnectionError where nobody speaks."""
     heard = b""
     while (chosen := x224.read_answer(heard)) is None:
         piece = machine.recv(x224.LARGEST)
+        if not piece and not heard:
+            raise ConnectionResetError(errno.ECONNRESET, "its RDP server closed the connection")
         if not piece:
             raise BadPacket("it closed the connection")
         heard += piece
@@ -130,7 +143,8 @@ def _answer(machine: socket.socket) -> tuple[int, bytes]:
 
 
 def _of_machines() -> ssl.SSLContext:
-    """The client's side of TLS with a machine, whose certificate is its own: the network between is the service's."""
+    """The client's side of TLS with a machine's RDP server, whose certificate is its own: its door has proved which
+    machine it is."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from broker.configuration import identity, playbook
+from broker.configuration import doors, identity, playbook
 from broker.configuration.ssh import SshTarget
 from broker.pools import images
 from broker.pools.access import target
@@ -28,6 +28,7 @@ def configure(runtime: Runtime, machine: Machine) -> None:
         identity.give(settings.state_dir, where)
     else:
         run_roles(settings, where, *kind)
+    doors.lay(settings.state_dir, where)
     check(settings, where, *kind)
 
 

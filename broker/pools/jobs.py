@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import structlog
 
@@ -131,12 +132,13 @@ def _asked_with(pool: PoolSettings, spec: BuildSpec) -> str:
 @_job
 def configure_machine(runtime: Runtime, machine: Machine) -> None:
     """Configure it over SSH, then look at the desktop; only what passes becomes vacant."""
-    told = renewal.mark(runtime.settings.secrets_dir)
+    told, doors_due = renewal.mark(runtime.settings.secrets_dir), renewal.doors_due()
     configure(runtime, machine)
     probe(runtime, machine)
     moment = now()
     with runtime.database.transaction() as db:
-        move(db, machine, M.VACANT, reason="configured and probed", vacant_at=moment, probed_at=moment, told=told)
+        known: dict[str, Any] = {"vacant_at": moment, "probed_at": moment, "told": told, "doors_due": doors_due}
+        move(db, machine, M.VACANT, reason="configured and probed", **known)
         builds.note(db, machine.pool, (moment - machine.requested_at).total_seconds())
         settle(db, runtime.settings, machine.pool, None)
 

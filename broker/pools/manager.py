@@ -114,10 +114,11 @@ class PoolManager:
             self._renew(is_due)
 
     def _renew(self, is_due: ColumnElement[bool]) -> None:
-        """Queue a job for each machine in use that does not know the broker's keys of today."""
-        stale = renewal.stale(self._settings.secrets_dir)
+        """Queue a job for each machine in use that does not know the broker's keys of today, or whose doors need
+        another certificate."""
+        wanting = renewal.wanting(self._settings.secrets_dir)
         with self._runtime.database.reading() as db:
-            found = db.execute(select(Machine.id, Machine.attempt).where(*stale, is_due)).all()
+            found = db.execute(select(Machine.id, Machine.attempt).where(*wanting, is_due)).all()
         for id_, attempt in found:
             job_id, function = f"renew_machine-{id_}-{attempt}", machine_jobs.renew_machine
             jobs.enqueue(self._runtime.redis, "probes", job_id, function, id_, attempt, timeout=300)

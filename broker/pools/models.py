@@ -71,6 +71,7 @@ class Machine(Base):
     work_until: Mapped[datetime | None]  # until then somebody is at work on it, and renews this while alive
     tries: Mapped[int] = mapped_column(default=0)  # how often its cloud was asked in vain for what its state needs
     due_at: Mapped[datetime | None]  # it, or its cloud, is not asked again before then
+    doors_due: Mapped[datetime | None]  # when its doors need another certificate
     told: Mapped[str | None] = mapped_column(String(16))  # which of the broker's keys it believes: renewal.mark()
 
     @property

@@ -1,8 +1,8 @@
 """Does a machine show its user a working desktop? Looked at as a user's viewer would, not as a port scan.
 
 The machine starts the environment's very desktop on a display of its own; the broker connects to it over the
-network, does a real RFB handshake, takes a frame and looks whether anything is painted on it. SSH by certificate
-is proved by the way: the agent is asked over it.
+network, through a door as a session's is, does a real RFB handshake, takes a frame and looks whether anything is
+painted on it. SSH by certificate is proved by the way: the agent is asked over it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from agents.protocol import PROBE_PORT, Nothing, ProbeAnswer, ProbeRequest
-from broker import rfb
+from agents.protocol import PROBE_DOOR, Nothing, ProbeAnswer, ProbeRequest
+from broker.configuration import doors
 from broker.errors import BrokerError, ProbeFailed
-from broker.pools.access import agent
+from broker.pools.access import agent, target
 from broker.pools.models import Machine
 from broker.rfb import Frame
 from broker.runtime import Runtime
@@ -45,13 +45,18 @@ def _look(runtime: Runtime, machine: Machine, password: str) -> Frame:
     asked = time.time()
     answer = agent(runtime, machine, "probe-start", ProbeRequest(password, GEOMETRY), ProbeAnswer, timeout=60)
     _must_be_sound(answer, asked, time.time() - asked)
-    return rfb.look(machine.address or "", answer.vnc_port, password, timeout=10)
+    return _frame(runtime, machine, password, timeout=10)
+
+
+def _frame(runtime: Runtime, machine: Machine, password: str, *, timeout: float) -> Frame:
+    where = target(machine)
+    return doors.look(runtime.settings.state_dir, where.name, where.address, PROBE_DOOR, password, timeout=timeout)
 
 
 def _evidence(runtime: Runtime, machine: Machine, password: str) -> str | None:
     """The name of a picture of what the probe's display shows now; None, and no older one, where nothing is seen."""
     try:
-        return save(runtime, machine, rfb.look(machine.address or "", PROBE_PORT, password, timeout=5)).name
+        return save(runtime, machine, _frame(runtime, machine, password, timeout=5)).name
     except (BrokerError, OSError):
         _path(runtime, machine).unlink(missing_ok=True)
         return None

@@ -5,6 +5,8 @@ An authority is believed ahead of its switch and some time after it:
 - user_ca: switched when every machine believes the new one; forgotten after the last certificate that it signed before.
 - host_ca: switched after the last connection file that knows the old one alone; forgotten when every machine shows a
   certificate of the new one.
+- desktop_ca: switched when every machine's doors believe the new one; forgotten when every machine's doors show a
+  certificate of the new one.
 - sign-in: the new one seals at once; the old one is forgotten after the last sign-in of which it sealed something.
 
 The keys broker and ssh_gateway are only certified by these: they are replaced at once, and nobody notices.
@@ -23,7 +25,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from broker import events
-from broker.configuration import ca, keyring
+from broker.configuration import ca, desktop_ca, keyring
 from broker.configuration.keyring import Step
 from broker.connections.models import Certificate
 from broker.database import hold, now
@@ -44,8 +46,11 @@ PURPOSES = {
     "host_ca": "signs the SSH host certificates of machines and of the gateway",
     "broker": "logs in to machines as root",
     "ssh_gateway": "is the SSH gateway's host key",
+    desktop_ca.NAME: "signs for machines' doors and for the gateways that go through them",
     SIGN_IN: "seals what identity providers give for a sign-in",
 }
+AUTHORITIES = (*ca.AUTHORITIES, desktop_ca.NAME)
+IN_STEPS = (*AUTHORITIES, SIGN_IN)
 UNDER_WAY = timedelta(minutes=MINUTES)
 AT_ONCE = 8  # machines that are told at the same time
 
@@ -87,16 +92,16 @@ def begin(runtime: Runtime, name: str) -> None:
         if name == SIGN_IN:
             sealing.begin(secrets)
         else:
-            keyring.begin(secrets, name)
+            _begin(secrets, name)
         events.record(db, "secret:begin", name)
 
 
 def advance(runtime: Runtime) -> None:
     """Do each step that waits for nothing any more."""
     secrets = runtime.settings.secrets_dir
-    if all(_standing(secrets, name)[0] is Step.STEADY for name in (*ca.AUTHORITIES, SIGN_IN)):
+    if all(_standing(secrets, name)[0] is Step.STEADY for name in IN_STEPS):
         return
-    for name in (*ca.AUTHORITIES, SIGN_IN):
+    for name in IN_STEPS:
         with runtime.database.transaction() as db:
             hold(db, "keys")
             step, since = _standing(secrets, name)
@@ -108,10 +113,22 @@ def _take(db: Session, secrets: Path, name: str, step: Step) -> None:
     if name == SIGN_IN:
         sealing.forget(secrets)
     elif step is Step.BEGUN:
-        keyring.switch(secrets, name)
+        _switch(secrets, name)
     else:
-        keyring.forget(secrets, name)
+        _forget(secrets, name)
     events.record(db, "secret:switch" if step is Step.BEGUN else "secret:forget", name)
+
+
+def _begin(secrets: Path, authority: str) -> None:
+    desktop_ca.begin(secrets) if authority == desktop_ca.NAME else keyring.begin(secrets, authority)
+
+
+def _switch(secrets: Path, authority: str) -> None:
+    desktop_ca.switch(secrets) if authority == desktop_ca.NAME else keyring.switch(secrets, authority)
+
+
+def _forget(secrets: Path, authority: str) -> None:
+    desktop_ca.forget(secrets) if authority == desktop_ca.NAME else keyring.forget(secrets, authority)
 
 
 def at_once(runtime: Runtime, authority: str) -> Sequence[Machine]:
@@ -122,19 +139,19 @@ def at_once(runtime: Runtime, authority: str) -> Sequence[Machine]:
     """
     secrets = runtime.settings.secrets_dir
     _must_be_known(authority)
-    if authority not in ca.AUTHORITIES:
+    if authority not in AUTHORITIES:
         raise NotFound(f"{authority} is not an authority: it is always replaced at once.", hint="Leave --now out.")
     with runtime.database.transaction() as db:
         hold(db, "keys")
-        if keyring.standing(secrets, authority).step is not Step.BEGUN:
-            keyring.begin(secrets, authority)
+        if _standing(secrets, authority)[0] is not Step.BEGUN:
+            _begin(secrets, authority)
         events.record(db, "secret:compromised", authority)
     _tell_all(runtime)
     with runtime.database.transaction() as db:
         hold(db, "keys")
-        if keyring.standing(secrets, authority).step is Step.BEGUN:  # else a manager was quicker
-            keyring.switch(secrets, authority)
-        keyring.forget(secrets, authority)
+        if _standing(secrets, authority)[0] is Step.BEGUN:  # else a manager was quicker
+            _switch(secrets, authority)
+        _forget(secrets, authority)
         events.record(db, "secret:forget", authority)
     return _tell_all(runtime)
 
@@ -158,7 +175,7 @@ def _standing(secrets: Path, name: str) -> tuple[Step, datetime]:
         path = sealing.keys_file(secrets)
         step = Step.SWITCHED if len(path.read_text().split()) > 1 else Step.STEADY
         return step, datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    found = keyring.standing(secrets, name)
+    found = desktop_ca.standing(secrets) if name == desktop_ca.NAME else keyring.standing(secrets, name)
     return found.step, found.since
 
 
@@ -170,7 +187,7 @@ def _waits_for(db: Session, secrets: Path, name: str, step: Step, since: datetim
         if now() - since < UNDER_WAY:
             return "sign-ins that are under way"
         return _until(db.scalar(_sealed_before(since)), "sign-ins of before")
-    if (name == "user_ca") == (step is Step.BEGUN):
+    if name == desktop_ca.NAME or (name == "user_ca") == (step is Step.BEGUN):
         number = len(renewal.behind(db, secrets))
         return f"{number} machines to be told" if number else ""
     return _until(db.scalar(_issued_before(since)), "certificates of before")

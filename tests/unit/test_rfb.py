@@ -64,13 +64,18 @@ def drop_by_drop(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
+def look(port: int, seconds: float = 5) -> rfb.Frame:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        return rfb.look(connection, "password", ends=time.monotonic() + seconds)
+
+
 @pytest.mark.parametrize("talk", [drop_by_drop, again_and_again(EMPTY_RECTANGLE), again_and_again(b"\x02")])
 def test_a_look_is_over_in_time_whatever_the_desktop_sends(talk: Talk) -> None:
     """Who looks on for a teacher's page holds one of the portal's threads."""
     with fake_desktop(100, 100, talk) as port:
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
-            rfb.look("127.0.0.1", port, "password", timeout=0.5)
+            look(port, seconds=0.5)
         assert time.monotonic() - begun < 5
 
 
@@ -78,7 +83,7 @@ def test_a_look_is_over_in_time_whatever_the_desktop_sends(talk: Talk) -> None:
 def test_a_size_that_no_desktop_has_is_refused_before_memory_is_taken_for_it(width: int, height: int) -> None:
     """Seventy such desktops would take all there is."""
     with fake_desktop(width, height, lambda _: None) as port, pytest.raises(RfbRefused, match=f"{width}x{height}"):
-        rfb.look("127.0.0.1", port, "password", timeout=5)
+        look(port)
 
 
 def test_a_long_clipboard_is_passed_over() -> None:
@@ -89,4 +94,4 @@ def test_a_long_clipboard_is_passed_over() -> None:
         connection.sendall(struct.pack(">B3xi", 3, 300_000) + bytes(300_000) + picture)
 
     with fake_desktop(2, 1, talk) as port:
-        assert rfb.look("127.0.0.1", port, "password", timeout=5).pixels == bytes(range(8))
+        assert look(port).pixels == bytes(range(8))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from broker.configuration import ca, identity, keyring
+from broker.configuration import ca, desktop_ca, doors, identity, keyring
 from broker.configuration.keyring import Step
 from broker.connections.models import Certificate
 from broker.database import now
@@ -61,6 +61,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The machines that were told something, in place of their SSH."""
     names: list[str] = []
     monkeypatch.setattr(identity, "renew", lambda state_dir, target: names.append(target.name))
+    monkeypatch.setattr(doors, "lay", lambda state_dir, target: None)
     return names
 
 
@@ -189,29 +190,75 @@ def test_nothing_is_begun_twice_and_nothing_that_is_not_there(runtime: Runtime, 
         steps.at_once(runtime, "broker")
 
 
+def believed(secrets: Path) -> list[str]:
+    """All whom machines and clients believe now."""
+    lines = [*ca.trusted(secrets).users.splitlines(), *ca.trusted(secrets).hosts.splitlines()]
+    return [*lines, *desktop_ca.trusted(secrets).split("-----BEGIN")[1:]]
+
+
+def signs(secrets: Path, authority: str) -> str:
+    """Of them the one who signs."""
+    return believed(secrets)[-1] if authority == desktop_ca.NAME else ca.signs(secrets, authority)
+
+
+def test_the_doors_authority_waits_for_machines_each_time(runtime: Runtime, secrets: Path, told: list[str]) -> None:
+    """It signs when all doors believe it, and the old one goes when all show what the new one signed."""
+    one, two = machine(runtime, M.ACQUIRED), machine(runtime)
+    old = signs(secrets, desktop_ca.NAME)
+    steps.begin(runtime, desktop_ca.NAME)
+    for step in (Step.BEGUN, Step.SWITCHED):
+        tell(runtime, one)
+        steps.advance(runtime)
+        assert (step_of(runtime, desktop_ca.NAME), old in believed(secrets)) == (step, True)
+        tell(runtime, two)
+        steps.advance(runtime)
+    assert (step_of(runtime, desktop_ca.NAME), old in believed(secrets)) == (Step.STEADY, False)
+
+
+def test_doors_get_another_certificate_before_theirs_ends(runtime: Runtime, secrets: Path, told: list[str]) -> None:
+    """With a session or without; nobody else is asked, and nobody again at once."""
+    day = timedelta(days=1)
+    due = [machine(runtime, state, doors_due=now() - day) for state in (M.VACANT, M.ACQUIRED)]
+    machine(runtime, doors_due=now() + day)
+    for state in (M.CONFIGURING, M.FAILED, M.DELETING):
+        machine(runtime, state, doors_due=now() - day)
+    assert wanting(runtime) == {each.id for each in due}
+    tell(runtime, *due)
+    assert wanting(runtime) == set()
+    with runtime.database.reading() as db:
+        again = [db.get_one(Machine, each.id).doors_due for each in due]
+    assert all(moment and day < moment - now() < desktop_ca.MACHINE_LIFE - day for moment in again)
+
+
+def wanting(runtime: Runtime) -> set[int]:
+    with runtime.database.reading() as db:
+        return set(db.scalars(select(Machine.id).where(*renewal.wanting(runtime.settings.secrets_dir))))
+
+
 @pytest.mark.parametrize("begun", [False, True])
-@pytest.mark.parametrize("authority", ca.AUTHORITIES)
+@pytest.mark.parametrize("authority", steps.AUTHORITIES)
 def test_a_key_that_others_may_have_is_believed_no_longer(
     runtime: Runtime, secrets: Path, monkeypatch: pytest.MonkeyPatch, authority: str, begun: bool
 ) -> None:
     """Each machine is told twice, with the broker's login of then; one that does not answer is named."""
     good, away = machine(runtime, M.ACQUIRED), machine(runtime, address="192.0.2.8")
     certificate(runtime)
-    old, heard = ca.signs(secrets, authority), []
+    old, heard = signs(secrets, authority), []
 
     def renewed(state_dir: Path, target: object) -> None:
         if "192.0.2.8" in str(target):
             raise MachineUnreachable("It does not answer.")
-        heard.append(old in (*ca.trusted(secrets).users.splitlines(), *ca.trusted(secrets).hosts.splitlines()))
+        heard.append(old in believed(secrets))
 
     monkeypatch.setattr(identity, "renew", renewed)
+    monkeypatch.setattr(doors, "lay", lambda state_dir, target: None)
     if begun:
         steps.begin(runtime, authority)
     left = steps.at_once(runtime, authority)
     assert [each.id for each in left] == [away.id]
     assert good.id not in {each.id for each in left}
     assert heard[-1] is False
-    assert old not in (*ca.trusted(secrets).users.splitlines(), *ca.trusted(secrets).hosts.splitlines())
+    assert old not in believed(secrets)
     assert step_of(runtime, authority) is Step.STEADY
 
 

@@ -11,9 +11,21 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.integration.gateways.lab import HASTY, Desk, Lab, Screen, vnc_server
+from agents.protocol import RDP_DOOR, VNC_DOOR
+from tests.doors import doors
+from tests.integration.gateways.lab import ADDRESS, HASTY, LEAVES, Desk, Lab, Screen, vnc_server
 from tests.integration.gateways.portal import Portal, portal_of
 from tests.integration.gateways.rdp_lab import RDP
+from tests.integration.gateways.rdp_peers import MACHINE, NEIGHBOUR
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _doors() -> Iterator[None]:
+    """The machines' doors, whether anything is behind them or not."""
+    vnc = [((address, VNC_DOOR), (address, 5901)) for address in (ADDRESS, LEAVES)]
+    rdp = [((address, RDP_DOOR), (address, 3389)) for address in (ADDRESS, MACHINE, NEIGHBOUR)]
+    with doors(*vnc, *rdp):
+        yield
 
 
 @pytest.fixture(scope="session")

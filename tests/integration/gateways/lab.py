@@ -28,11 +28,13 @@ from broker.sessions import service
 from broker.sessions.models import LaunchMark, SessionState, UserSession
 from broker.settings import Settings
 from tests.conftest import SETTINGS
+from tests.doors import trust
 from tests.integration.gateways.wire import Viewer
 from tests.ports import free_port
 from tests.waiting import until
 
 ADDRESS = f"127.91.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # of the machine
+LEAVES = f"127.92.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # of one that hangs up
 PASSWORD = "ohS3cret-desktop"
 PATTERN = ("-mod", "16", "16", "-fg", "#3cc4b8", "-bg", "#12232b")
 PORTAL = "http://localhost:8080"
@@ -179,6 +181,7 @@ class Lab:
         with self.runtime.database.transaction() as db:
             for name in ("alice", "bob"):
                 db.add(User(name=name, full_name=name.title(), password_hash=""))
+        trust(folder)
         self._before_start()
         self.gateway = Gateway(listen, config, command)
 

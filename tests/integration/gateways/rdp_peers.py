@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 PORT = 3389
 MACHINE = f"127.94.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+NEIGHBOUR = MACHINE.replace("127.94.", "127.95.")
 TLS, TLS_OR_CREDSSP = 1, 3
 CHOSEN, REFUSED = 2, 3
 

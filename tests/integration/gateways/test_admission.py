@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from agents.protocol import VNC_DOOR
 from broker.connections.models import Ticket
 from broker.database import now
 from broker.sessions.models import SessionState, UserSession
@@ -168,7 +169,7 @@ def test_a_machine_that_is_away_is_a_clear_answer(lab: Lab) -> None:
 
 def test_a_machine_that_does_not_answer_is_a_clear_answer(hasty_lab: Lab) -> None:
     """Something listens, but says nothing for too long."""
-    with socket.create_server(("127.92.0.2", 5901)):
+    with socket.create_server(("127.92.0.2", VNC_DOOR)):
         refused(hasty_lab.desk(address="127.92.0.2")(), 503, "machine-unreachable")
 
 

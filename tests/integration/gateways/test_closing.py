@@ -24,7 +24,7 @@ from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.models import SessionState, UserSession
 from broker.settings import IdentitySettings
-from tests.integration.gateways.lab import PASSWORD, Desk, Lab, state
+from tests.integration.gateways.lab import LEAVES, PASSWORD, Desk, Lab, state
 from tests.integration.gateways.wire import Closed
 from tests.peers.oidc.minimal import CLIENT, minimal
 from tests.servers import private_redis
@@ -146,10 +146,10 @@ def _server_that_leaves() -> Iterator[str]:
             viewer.sendall(struct.pack(">HH16xI", 800, 600, 3) + b"bye")
             rfb.exactly(viewer, 1)
 
-    with socket.create_server(("127.92.0.3", 5901)) as server:
+    with socket.create_server((LEAVES, 5901)) as server:
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()
-        yield "127.92.0.3"
+        yield LEAVES
         thread.join(20)
 
 

@@ -91,6 +91,7 @@ def test_pastes_go_in_where_only_copies_out_are_not_allowed(member: NewMember, s
     assert clipboard_of(screen) == "the old way"
     viewer = member("nothing-out")().greet()
     offer(viewer)
+    assert viewer.is_alive(), "the desktop has heard of it by then"
     with screen.program("stdbuf", "-oL", "xclip", "-o", "-selection", "clipboard") as printed:
         until(lambda: viewer.is_alive() and REQUEST | TEXT in viewer.clipboards, "the desktop to ask for it")
         viewer.send(provided("the new way"))

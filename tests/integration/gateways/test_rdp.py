@@ -30,7 +30,7 @@ from tests.integration.gateways.lab import PASSWORD, Lab
 from tests.integration.gateways.rdp_lab import HASTY, RDP, RdpDesk, ticket_of
 from tests.integration.gateways.rdp_peers import (
     CHOSEN,
-    MACHINE,
+    NEIGHBOUR,
     REFUSED,
     TLS,
     TLS_OR_CREDSSP,
@@ -43,7 +43,6 @@ from tests.integration.gateways.rdp_peers import (
 from tests.waiting import until
 
 JOINED, NO, NO_WITHOUT_TLS = (CHOSEN, TLS), (REFUSED, 4), (REFUSED, 1)
-NEIGHBOUR = MACHINE.replace("127.94.", "127.95.")
 
 
 @pytest.fixture(scope="module")

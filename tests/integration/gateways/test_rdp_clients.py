@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,7 +34,7 @@ def rdp_server(tmp_path_factory: pytest.TempPathFactory, screen: Screen) -> Iter
     folder = tmp_path_factory.mktemp("xrdp")
     certificate, key = authority().write(folder)
     config = folder / "xrdp.ini"
-    text = OURS.read_text().replace("port=3389", f"port=tcp://{ADDRESS}:3389")
+    text = OURS.read_text().replace("port=tcp://127.0.0.1:3389", f"port=tcp://{ADDRESS}:3389")
     text = text.replace("/etc/beamdesk/rdp-certificate.pem", str(certificate))
     text = text.replace("/etc/beamdesk/rdp-key.pem", str(key)).replace("/var/log/xrdp.log", str(folder / "xrdp.log"))
     text = text.replace("ip=127.0.0.1\nport=5901", f"ip={ADDRESS}\nport=5901").partition("pamusername=")[0]
@@ -68,7 +70,8 @@ def client(file: Path, *options: str, **environment: str) -> Iterator[tuple[subp
 
 def shown() -> Image.Image:
     """What the desktop shows."""
-    frame = rfb.look(ADDRESS, 5901, PASSWORD, timeout=10)
+    with socket.create_connection((ADDRESS, 5901)) as connection:
+        frame = rfb.look(connection, PASSWORD, ends=time.monotonic() + 10)
     return Image.frombuffer("RGB", (frame.width, frame.height), frame.pixels, "raw", "BGRX", 0, 1)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agents.localcloud.inside import CAPABILITIES
+from agents.protocol import VNC_DOOR
 from tests.integration.localcloud.daemon import Daemon, Machine
 from tests.waiting import until
 
@@ -127,6 +128,7 @@ def test_capabilities_are_the_allowed_ones_and_no_more(machine: Machine) -> None
         "ip link set eth0 down",
         "ip addr add 10.231.50.9/25 dev eth0",
         "ip route add default dev eth0",
+        "nft flush ruleset",
         "nsenter --mount=/proc/1/ns/mnt true",
         "date -s now",
         "unshare --mount true",
@@ -192,17 +194,20 @@ def test_the_host_reaches_a_machine_but_a_machine_begins_nothing(
     assert udp.recv(100) == b"hello\n"
 
 
-def test_a_service_of_a_machine_is_reached_from_the_host(other: Machine) -> None:
-    program = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8000)"
-    other.says(f"cd /usr/share; python3 -c '{program}' > /dev/null 2>&1 < /dev/null & true")
-    url = f"http://{other.address}:8000/"
+def test_of_what_a_machine_serves_the_host_reaches_ssh_and_the_doors_alone(other: Machine) -> None:
+    """As on every cloud: a user's notebook that listens everywhere is nobody else's."""
+    for port in (8000, VNC_DOOR):
+        program = f"import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port={port})"
+        other.says(f"cd /usr/share; python3 -c '{program}' > /dev/null 2>&1 < /dev/null & true")
+    until(lambda: not other.fails("curl -so /dev/null http://127.0.0.1:8000/"), "the machine's web server")
 
-    def served() -> bool:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+    def served(port: int) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://{other.address}:{port}/", timeout=1) as answer:
             return bool(answer.status == 200)
         return False
 
-    until(served, "the machine's web server")
+    until(lambda: served(VNC_DOOR), "what is in a door's place")
+    assert not served(8000)
 
 
 def test_a_link_that_a_machine_leaves_for_a_home_is_not_followed(cloud: Daemon, other: Machine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.configuration import playbook, ssh
+from broker.configuration import doors, playbook, ssh
 from tests.integration.machine.desk import UID, USER, Desk
 from tests.integration.machine.lab import Lab
 
@@ -28,6 +28,7 @@ def configured(lab: Lab, folder: Path, role: str, volume: str = "") -> Desk:
     target = lab.build()
     desk = Desk(lab.state_dir, target, volume or f"home-of-{target.name}")
     playbook.configure(lab.state_dir, target, roles=[role], variables={}, folder=folder, timeout=120)
+    doors.lay(lab.state_dir, target)
     lab.give_home(target, USER, UID, desk.volume)
     return desk
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from agents.protocol import (
+    VNC_DOOR,
     AttachAnswer,
     AttachRequest,
     Nothing,
@@ -17,8 +19,7 @@ from agents.protocol import (
     ProbeRequest,
     StatusAnswer,
 )
-from broker import rfb
-from broker.configuration import ssh
+from broker.configuration import doors, ssh
 from broker.configuration.ssh import SshTarget
 
 PASSWORD = "Kj3_fh-29dLq8sPz"
@@ -99,7 +100,12 @@ class Desk:
         """The shown windows of this class."""
         return self.user(f"xdotool search --onlyvisible --class {window_class}").split()
 
-    def frame(self, port: int = 5901) -> Image.Image:
+    def viewer(self) -> ssl.SSLSocket:
+        """A connection to the desktop, as the gateway makes it."""
+        return doors.reach(self.state_dir, self.target.name, self.target.address, VNC_DOOR, timeout=20)
+
+    def frame(self, door: int = VNC_DOOR, password: str = PASSWORD) -> Image.Image:
         """What a viewer sees."""
-        frame = rfb.look(self.target.address, port, PASSWORD, timeout=10)
+        where = (self.state_dir, self.target.name, self.target.address, door)
+        frame = doors.look(*where, password, timeout=10)
         return Image.frombuffer("RGB", (frame.width, frame.height), frame.pixels, "raw", "BGRX", 0, 1)

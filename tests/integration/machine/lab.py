@@ -44,7 +44,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "broker"
-        self._cloud, self.socket = folder / "cloud", folder / "cloud.sock"
+        self.cloud, self.socket = folder / "cloud", folder / "cloud.sock"
         self._nodes: dict[str, str] = {}
         self._ca = ca.trusted(self.state_dir / "secrets").users
         (folder / "localcloud.toml").write_text(CONFIG)
@@ -52,7 +52,7 @@ class Lab:
             "--config",
             str(folder / "localcloud.toml"),
             "--state",
-            str(self._cloud),
+            str(self.cloud),
             "--socket",
             str(self.socket),
         ]
@@ -91,7 +91,7 @@ class Lab:
         """Remove every machine and all that they were made of."""
         self._daemon.terminate()
         self._daemon.wait(30)
-        purge = [sys.executable, "-m", "agents.localcloud", "purge", "--state", str(self._cloud)]
+        purge = [sys.executable, "-m", "agents.localcloud", "purge", "--state", str(self.cloud)]
         subprocess.run(purge, cwd=ROOT, check=True, timeout=60)
 
     def _node(self, target: SshTarget) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agents.protocol import PROBE_DOOR
 from broker.errors import AgentRefused
 from tests.integration.machine.desk import USER, Desk
 from tests.screens import colours
@@ -26,7 +27,7 @@ def test_a_probe_shows_the_desktop_and_leaves_nothing(light: Desk) -> None:
 
 def test_probes_may_follow_each_other_at_once(light: Desk) -> None:
     for _ in range(2):
-        assert light.probe().vnc_port == 5902
+        assert light.probe().vnc_port == PROBE_DOOR
     light.end_probe()
     light.end_probe()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.protocol import PROBE_DOOR
 from tests.integration.machine.desk import USER, Desk
 from tests.screens import colours, difference
 from tests.waiting import until
@@ -13,7 +14,7 @@ from tests.waiting import until
 def desk(science: Desk) -> Desk:
     """The machine with its session attached, after a probe as the broker does it."""
     assert science.probe().home_writable
-    assert colours(science.frame(5902)) > 500
+    assert colours(science.frame(PROBE_DOOR)) > 500
     science.attach()
     return science
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agents.protocol import RDP_DOOR
 from broker import rfb
 from broker.errors import AgentRefused
+from tests.doors import through
 from tests.integration.machine.desk import PASSWORD, UID, USER, Desk
 from tests.screens import colours, difference, screen
 from tests.waiting import until
@@ -84,9 +85,9 @@ def test_what_is_typed_is_done_and_seen(desk: Desk) -> None:
 
 def test_a_viewer_needs_the_password_and_is_counted(desk: Desk) -> None:
     with pytest.raises(rfb.RfbRefused, match="refused our password"):
-        rfb.look(desk.target.address, 5901, "wrong-password", timeout=5)
+        desk.frame(password="wrong-password")
     assert desk.status().viewers == 0
-    with socket.create_connection((desk.target.address, 5901)) as viewer:
+    with desk.viewer() as viewer:
         rfb.sign_in(viewer, PASSWORD)
         rfb.initialise(viewer)
         assert desk.status().viewers == 1
@@ -96,7 +97,7 @@ def test_a_viewer_who_only_looks_leaves_the_session_idle_and_input_is_use(desk: 
     def idle() -> float:
         return until(lambda: desk.status().idle_seconds, "the machine to know", 30) or 0.0
 
-    with socket.create_connection((desk.target.address, 5901)) as viewer:
+    with desk.viewer() as viewer:
         rfb.sign_in(viewer, PASSWORD)
         rfb.initialise(viewer)
         until(lambda: idle() > 2, "the session to be idle", 20)
@@ -117,7 +118,7 @@ def test_a_viewer_who_only_looks_leaves_the_session_idle_and_input_is_use(desk: 
 def test_many_failed_logins_lock_nobody_out(desk: Desk) -> None:
     for _ in range(12):
         with pytest.raises(rfb.RfbRefused):
-            rfb.look(desk.target.address, 5901, "wrong-password", timeout=5)
+            desk.frame(password="wrong-password")
     assert colours(desk.frame()) > 500
 
 
@@ -152,7 +153,7 @@ def test_a_notice_is_shown_in_the_desktop(desk: Desk) -> None:
 def test_a_log_out_gives_a_fresh_desktop_and_cuts_nobody_off(desk: Desk) -> None:
     icewm, terminal = desk.pids("icewm"), desk.pids("xterm")
     desk.user("nohup setsid sleep 4242 > /dev/null 2>&1 &")
-    with socket.create_connection((desk.target.address, 5901)) as viewer:
+    with desk.viewer() as viewer:
         rfb.sign_in(viewer, PASSWORD)
         rfb.initialise(viewer)
         desk.root(f"kill {' '.join(icewm)}")
@@ -178,13 +179,18 @@ def test_a_crash_of_the_display_or_of_its_keeper_is_mended(desk: Desk) -> None:
 
 
 def test_an_rdp_file_shows_the_same_desktop_without_a_question(desk: Desk, tmp_path: Path) -> None:
+    until(lambda: desk.root("ss -Htln sport = :3389"), "the RDP server", 15)
+    with through(desk.state_dir, desk.target.name, (desk.target.address, RDP_DOOR)) as port:
+        _opens(desk, tmp_path, port)
+
+
+def _opens(desk: Desk, tmp_path: Path, port: int) -> None:
     file = tmp_path / "session.rdp"
     file.write_text(
-        f"full address:s:{desk.target.address}:3389\nusername:s:{USER}\x1f{PASSWORD}\nprompt for credentials:i:0\n"
+        f"full address:s:127.0.0.1:{port}\nusername:s:{USER}\x1f{PASSWORD}\nprompt for credentials:i:0\n"
         "enablecredsspsupport:i:0\nauthentication level:i:0\ndesktopwidth:i:1280\ndesktopheight:i:800\n"
         "session bpp:i:32\nscreen mode id:i:2\n"
     )
-    until(lambda: desk.root("ss -Htln sport = :3389"), "the RDP server", 15)
     with screen(1280, 800) as host, (tmp_path / "log").open("w") as log:
         line = ["xfreerdp", str(file), "/cert:ignore", "/f", "-decorations"]
         client = subprocess.Popen(line, env={"DISPLAY": host.display, "HOME": str(tmp_path)}, stdout=log, stderr=log)
@@ -197,8 +203,9 @@ def test_an_rdp_file_shows_the_same_desktop_without_a_question(desk: Desk, tmp_p
 
 
 def test_rdp_refuses_a_wrong_password(desk: Desk, tmp_path: Path) -> None:
-    with screen(640, 480) as host:
-        line = ["xfreerdp", f"/v:{desk.target.address}", f"/u:{USER}", "/p:wrong-password", "/cert:ignore"]
+    there = through(desk.state_dir, desk.target.name, (desk.target.address, RDP_DOOR))
+    with screen(640, 480) as host, there as port:
+        line = ["xfreerdp", f"/v:127.0.0.1:{port}", f"/u:{USER}", "/p:wrong-password", "/cert:ignore"]
         client = subprocess.Popen(
             line,
             env={"DISPLAY": host.display, "HOME": str(tmp_path)},
@@ -217,6 +224,6 @@ def test_a_detached_machine_runs_nothing_of_the_user_and_is_not_attached_again(d
     desk.detach()
     assert desk.root(f"pgrep -u {USER} -l") == ""
     assert desk.status().desktop == "none"
-    assert desk.root("ss -Htln sport = :5901") == ""
+    assert desk.root("ss -Htln | grep -v :22") == ""
     assert reason(desk) == "detached"
     assert reason(desk, session="43") == "attached-to-another"

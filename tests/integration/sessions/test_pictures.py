@@ -12,6 +12,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from broker import rfb
+from broker.configuration import doors as machine_doors
 from broker.courses import pictures, service
 from broker.courses.pictures import Pictures
 from broker.errors import MachineUnreachable, NotFound
@@ -20,6 +21,7 @@ from broker.identity.rights import Role
 from broker.identity.service import Person
 from broker.runtime import Runtime
 from broker.sessions import service as sessions
+from tests.doors import doors, trust
 from tests.integration.sessions.test_courses import account, course, ready
 from tests.integration.sessions.test_storm import fill
 from tests.ports import free_port
@@ -32,10 +34,12 @@ def teacher(runtime: Runtime) -> Person:
 
 
 @pytest.fixture
-def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A real Xvnc, where machines have theirs."""
-    with vnc_display(tmp_path) as (_, _, port):
-        monkeypatch.setattr(pictures, "DESKTOP_PORT", port)
+def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Iterator[None]:
+    """A real Xvnc behind a machine's door."""
+    trust(runtime.settings.state_dir)
+    own = free_port()
+    monkeypatch.setattr(pictures, "VNC_DOOR", own)
+    with vnc_display(tmp_path) as (_, _, port), doors((("127.0.0.1", own), ("127.0.0.1", port))):
         yield
 
 
@@ -83,11 +87,11 @@ def test_one_look_serves_all_pages(runtime: Runtime, teacher: Person, monkeypatc
     ready(runtime, service.sit_down(runtime, bob, made.id))
     calls: list[str] = []
 
-    def look(address: str, port: int, password: str, *, timeout: float) -> rfb.Frame:
-        calls.append(address)
+    def look(*where: object, timeout: float) -> rfb.Frame:
+        calls.append(str(where))
         return rfb.Frame(4, 4, bytes(64))
 
-    monkeypatch.setattr(rfb, "look", look)
+    monkeypatch.setattr(machine_doors, "look", look)
     looks = Pictures(runtime)
     with ThreadPoolExecutor(8) as threads:
         found = set(threads.map(lambda _: looks.of(teacher, made.id, bob.user_id), range(8)))
@@ -103,11 +107,11 @@ def test_a_desktop_that_cannot_be_seen_is_not_looked_at_again_at_once(
     bob = account(runtime, "bob")
     service.accept(runtime, bob, token, pictures=True)
     ready(runtime, service.sit_down(runtime, bob, made.id))
-    monkeypatch.setattr(pictures, "DESKTOP_PORT", free_port())
+    monkeypatch.setattr(pictures, "VNC_DOOR", free_port())
     looks = Pictures(runtime)
     with pytest.raises(MachineUnreachable):
         looks.of(teacher, made.id, bob.user_id)
-    monkeypatch.setattr(rfb, "look", lambda *_, **__: rfb.Frame(4, 4, bytes(64)))
+    monkeypatch.setattr(machine_doors, "look", lambda *_, **__: rfb.Frame(4, 4, bytes(64)))
     with pytest.raises(MachineUnreachable):
         looks.of(teacher, made.id, bob.user_id)
     patience = runtime.settings.courses.model_copy(update={"picture_seconds": 0})

@@ -21,8 +21,10 @@ from broker.pools.models import Machine
 from broker.runtime import Runtime
 from broker.sessions.models import UserSession
 from tests.conftest import NewPerson
+from tests.doors import doors, trust
 from tests.integration.web.conftest import NewMachines, OpenAs, SignedIn
 from tests.integration.web.test_admin import HEADER
+from tests.ports import free_port
 from tests.unit.machine.test_measure import vnc_display
 
 ROOT = "/api/v1/courses"
@@ -37,12 +39,15 @@ def body(**more: object) -> dict[str, Any]:
 
 @pytest.fixture
 def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Iterator[None]:
-    """A real Xvnc, coloured, where machines have theirs."""
+    """A real Xvnc, coloured, behind a machine's door."""
+    trust(runtime.settings.state_dir)
+    own = free_port()
+    monkeypatch.setattr(pictures, "VNC_DOOR", own)
     with vnc_display(tmp_path) as (number, _, port):
         access = {"XAUTHORITY": str(tmp_path / "xauthority"), "DISPLAY": f":{number}", "PATH": "/usr/bin:/bin"}
         subprocess.run(["xsetroot", "-solid", "#2266aa"], env=access, check=True)
-        monkeypatch.setattr(pictures, "DESKTOP_PORT", port)
-        yield
+        with doors((("127.0.0.1", own), ("127.0.0.1", port))):
+            yield
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_ansible_is_given_them(given: Runtime, new_machines: NewMachines, monkey
     (id_,) = new_machines("light-ral", 1, MachineState.CONFIGURING)
     told: dict[str, Any] = {}
     monkeypatch.setattr(configure.playbook, "configure", lambda *_, variables, **__: told.update(variables))
+    monkeypatch.setattr(configure.doors, "lay", lambda *_: None)
     monkeypatch.setattr(jobs, "probe", lambda *_: None)
     with given.database.reading() as db:
         jobs.configure_machine.__wrapped__(given, db.get_one(Machine, id_))  # type: ignore[attr-defined]

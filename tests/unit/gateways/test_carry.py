@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from websockify.websocket import WebSocket, WebSocketWantReadError
 from broker.gateways.carry import CHUNK, MOST_FOR_MACHINE, Carrying, Ended, MachineLeft
 from broker.gateways.patience import Patience
 from broker.gateways.viewer import Left, TooMuch, Viewer
+from tests.certificates import contexts
 
 HASTY = Patience(heartbeat=0.05, silence=1.0)
 
@@ -29,7 +31,7 @@ class Carried:
         self.browser.client, self.viewer = True, Viewer(None)
         self.viewer.client = False
         self.browser.socket, self.viewer.socket = _joined()
-        self.machine, inner = _joined()
+        self.machine, inner = _in_tls(*_joined())
         self.inner = inner
         self.viewer.setblocking(False)
         inner.setblocking(False)
@@ -69,6 +71,15 @@ def _joined() -> tuple[socket.socket, socket.socket]:
         one = socket.create_connection(server.getsockname(), 20)
         other, _ = server.accept()
         return one, other
+
+
+def _in_tls(one: socket.socket, other: socket.socket) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """The same, in TLS, the first one as its server."""
+    server, client = contexts()
+    with ThreadPoolExecutor(1) as threads:
+        served = threads.submit(server.wrap_socket, one, server_side=True)
+        wrapped = client.wrap_socket(other)
+        return served.result(), wrapped
 
 
 @contextmanager

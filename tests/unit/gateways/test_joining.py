@@ -1,4 +1,4 @@
-"""Two sockets joined: all bytes arrive, in their order, and nobody's slowness costs more than a pipe."""
+"""Two sockets joined: all bytes arrive, in their order, and nobody's slowness costs more than a buffer."""
 
 from __future__ import annotations
 
@@ -9,44 +9,56 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from broker.configuration import doors
 from broker.gateways.joining import Left, join
 from broker.gateways.patience import Patience
-from tests.certificates import authority
+from broker.gateways.sides import Plain, Side, Within
+from tests.certificates import contexts
+from tests.doors import doors as machine_doors
+from tests.doors import trust
+from tests.ports import free_port
 from tests.waiting import until
 
 MEGABYTE = 1 << 20
 
 
 class Joined:
-    """A client and a machine, each its own end; what joins them runs in a thread, `why` is how it ended."""
+    """A client and a machine, each its own end, with the machine's door; what joins them runs in a thread, `why` is how
+    it ended."""
 
-    def __init__(self, wrap: Callable[[socket.socket, bool], socket.socket], patience: Patience) -> None:
-        self.client, near = pair()
-        far, self.machine = pair()
+    def __init__(self, way: Way, patience: Patience) -> None:
+        server, client = contexts()
+        self.client, near = pair(way.listener)
+        outer = doors.reach(way.state_dir, "light-1", *way.door, timeout=20)
+        self.machine = way.accept()
         self.why = ""
-        servers = [threading.Thread(target=self._wrap, args=(name, wrap)) for name in ("client", "machine")]
-        for each in servers:
-            each.start()
-        sides = wrap(near, True), wrap(far, False)
-        for each in servers:
-            each.join()
-        self._sides, self._patience = sides, patience
+        self._patience, self._raw = patience, (near, outer)
+        self._sides: tuple[Side, Side] = Plain(near), outer
+        if way.ends_here:
+            far = Within(outer, client)
+            with ThreadPoolExecutor(2) as threads:
+                served = threads.submit(server.wrap_socket, self.machine, server_side=True)
+                ours = threads.submit(server.wrap_socket, near, server_side=True)
+                self.client = client.wrap_socket(self.client)
+                far.do_handshake()
+                self.machine, wrapped = served.result(), ours.result()
+            self._sides, self._raw = (wrapped, far), (wrapped, outer)
+        for each in (self.client, self.machine):
+            each.settimeout(20)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
-    def _wrap(self, name: str, wrap: Callable[[socket.socket, bool], socket.socket]) -> None:
-        setattr(self, name, wrap(getattr(self, name), name == "machine"))
-        getattr(self, name).settimeout(20)
-
     def _run(self) -> None:
-        with self._sides[0], self._sides[1]:
+        with self._raw[0], self._raw[1]:
             try:
                 join(*self._sides, self._patience)
             except (Left, OSError) as end:
@@ -59,30 +71,43 @@ class Joined:
         assert not self.thread.is_alive()
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+@dataclass(frozen=True)
+class Way:
+    """How to a machine: by its door, behind which is `listener`; with a TLS of the client's that ends here, or not."""
+
+    listener: socket.socket
+    door: tuple[str, int]
+    state_dir: Path
+    ends_here: bool
+
+    def accept(self) -> socket.socket:
+        """The machine's end of what came through the door."""
+        return self.listener.accept()[0]
+
+
+def pair(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
     """Two ends of a TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        one = socket.create_connection(server.getsockname())
-        return one, server.accept()[0]
+    one = socket.create_connection(listener.getsockname())
+    return one, listener.accept()[0]
 
 
 Join = Callable[..., Joined]
 
 
-@pytest.fixture(params=["passed through", "TLS on both sides"])
-def joined(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Join]:
-    certificate, key = authority().write(tmp_path)
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    server.load_cert_chain(certificate, key)
-    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    state_dir, own = tmp_path_factory.mktemp("way"), ("127.0.0.1", free_port())
+    trust(state_dir)
+    with socket.create_server(("127.0.0.1", 0)) as listener, machine_doors((own, listener.getsockname())):
+        yield Way(listener, own, state_dir, False)
 
-    def wrap(raw: socket.socket, is_server: bool) -> socket.socket:
-        return (server if is_server else client).wrap_socket(raw, server_side=is_server)
 
+@pytest.fixture(params=["TLS of the client with the machine", "TLS that ends here"])
+def joined(request: pytest.FixtureRequest, way: Way) -> Iterator[Join]:
     with ExitStack() as stack:
 
         def make(**patience: float) -> Joined:
-            made = Joined((lambda raw, _: raw) if "passed" in request.param else wrap, Patience(**patience))
+            made = Joined(replace(way, ends_here="ends" in request.param), Patience(**patience))
             stack.callback(made.close)
             return made
 
@@ -128,7 +153,7 @@ def exchanged(said: dict[socket.socket, bytes], sizes: dict[socket.socket, int])
 @given(pieces=st.lists(st.binary(min_size=1, max_size=40_000), min_size=1, max_size=12))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pieces_of_any_size_come_back(joined: Join, pieces: list[bytes]) -> None:
-    """Each is answered before the next is said, so nothing may stay behind in a pipe or a TLS record."""
+    """Each is answered before the next is said, so nothing may stay behind in a buffer or a TLS record."""
     both = joined()
     for piece in pieces:
         both.client.sendall(piece)

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.protocol import VERBS, AttachRequest, Failure, Nothing, NotifyRequest, ProbeAnswer, ProtocolError
+from agents.protocol import (
+    VERBS,
+    AttachRequest,
+    DoorCertificate,
+    Failure,
+    Nothing,
+    NotifyRequest,
+    ProbeAnswer,
+    ProtocolError,
+)
 
 GOOD: dict[str, Any] = {
     "session": "42",
@@ -107,8 +116,18 @@ def test_a_failure_is_what_the_contract_says() -> None:
 
 
 def test_every_verb_has_messages_that_can_be_read() -> None:
-    assert set(VERBS) == {"attach", "detach", "notify", "probe-start", "probe-stop", "status"}
+    others = {"door-certificate", "door-request", "probe-start", "probe-stop"}
+    assert set(VERBS) == {"attach", "detach", "notify", "status"} | others
     for messages in VERBS.values():
         for message in messages:
             with pytest.raises(ProtocolError):
                 message.from_json('{"unknown": 1}')
+
+
+@pytest.mark.parametrize("text", ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n", "\n[vnc]\n"])
+def test_what_is_no_certificate_is_not_laid(text: str) -> None:
+    good = "-----BEGIN CERTIFICATE-----\nMIIB\nAA==\n-----END CERTIFICATE-----\n"
+    assert DoorCertificate(good, good * 3)
+    for certificate, authorities in ((text, good), (good, text), (good + text + "x", good), (good, good * 9)):
+        with pytest.raises(ProtocolError, match="PEM certificates"):
+            DoorCertificate(certificate, authorities)
