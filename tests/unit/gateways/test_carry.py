@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
@@ -24,15 +24,17 @@ HASTY = Patience(heartbeat=0.05, silence=1.0)
 
 
 class Carried:
-    """A viewer and a machine, and between them a Carrying in a thread; `end` is how that ended."""
+    """A viewer and a machine, and between them a Carrying in a thread; `end` is how that ended. `first` is done before
+    it begins."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, first: Callable[[Carried], object]) -> None:
         self.browser, self.machine = WebSocket(), socket.socket()
         self.browser.client, self.viewer = True, Viewer(None)
         self.viewer.client = False
         self.browser.socket, self.viewer.socket = _joined()
         self.machine, inner = _in_tls(*_joined())
         self.inner = inner
+        first(self)
         self.viewer.setblocking(False)
         inner.setblocking(False)
         self.pictures: list[bool] = []
@@ -83,8 +85,11 @@ def _in_tls(one: socket.socket, other: socket.socket) -> tuple[ssl.SSLSocket, ss
 
 
 @contextmanager
-def carried(patience: Patience = Patience()) -> Iterator[Carried]:  # noqa: B008 - it is frozen
-    made = Carried(patience)
+def carried(
+    patience: Patience = Patience(),  # noqa: B008 - it is frozen
+    first: Callable[[Carried], object] = lambda _: None,
+) -> Iterator[Carried]:
+    made = Carried(patience, first)
     try:
         yield made
     finally:
@@ -184,6 +189,29 @@ def test_a_machine_that_goes_ends_it(broken: bool) -> None:
         if broken:
             both.machine.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         both.machine.close()
+        assert isinstance(both.ended(), MachineLeft)
+
+
+def test_what_came_with_the_greeting_is_not_left_behind() -> None:
+    """In one record of TLS with it: nothing more is to be read from the socket."""
+
+    def greet(both: Carried) -> None:
+        both.machine.sendall(b"greeting" + b"picture" * 100)
+        assert both.inner.recv(8) == b"greeting"
+
+    with carried(first=greet) as both:
+        assert heard(both.browser, 700) == b"picture" * 100
+
+
+def test_the_last_words_of_a_machine_arrive() -> None:
+    """Though the end is there already when they are read."""
+
+    def say_and_leave(both: Carried) -> None:
+        both.machine.sendall(bytes(50_000))
+        both.machine.close()
+
+    with carried(first=say_and_leave) as both:
+        assert heard(both.browser, 50_000) == bytes(50_000)
         assert isinstance(both.ended(), MachineLeft)
 
 

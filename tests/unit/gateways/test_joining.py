@@ -163,6 +163,18 @@ def test_pieces_of_any_size_come_back(joined: Join, pieces: list[bytes]) -> None
     both.close()
 
 
+def test_many_small_pieces_that_come_at_once_arrive_at_once(joined: Join) -> None:
+    """More than are carried at a time, in one record of the door's: nothing more is to be read from the socket."""
+    both = joined()
+    both.machine.settimeout(5)
+    both.client.settimeout(5)
+    both.machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    for _ in range(150):
+        both.machine.sendall(b"a small piece")
+    both.machine.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    assert exactly(both.client, 150 * 13) == b"a small piece" * 150
+
+
 def test_the_last_words_arrive_before_the_end(joined: Join) -> None:
     both = joined()
     last = os.urandom(MEGABYTE)
