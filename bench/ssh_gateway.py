@@ -35,7 +35,7 @@ def plain_sshd(lab: SshLab) -> Iterator[int]:
     secrets = lab.runtime.settings.secrets_dir
     host = ca.gateway_host(secrets)
     with lab.runtime.database.reading() as db:
-        (folder / "principals").write_text(sshd.principals(certificates.live(db)))
+        (folder / "principals").write_text(sshd.principals(certificates.live(db, lab.runtime.settings)))
     text = sshd.configuration(secrets / "user_ca.pub", host, lab.runtime.settings.ssh_account)
     config = folder / "sshd_config"
     config.write_text(f'ListenAddress 127.0.0.1:{port}\nAuthorizedPrincipalsFile "{folder}/principals"\n{text}')

@@ -5,6 +5,7 @@
     │   └── WrongPassword      401 wrong-password
     ├── Forbidden              403 forbidden
     │   ├── LocalAccountsOff   403 local-accounts-off
+    │   ├── PolicyForbids      403 policy-forbids
     │   ├── SignInRefused      403 sign-in-refused
     │   └── WrongOrigin        403 wrong-origin
     ├── NotFound               404 not-found
@@ -102,6 +103,12 @@ class Forbidden(BrokerError):
     """Raised when the person is known but has no right to this."""
 
     status, code = 403, "forbidden"
+
+
+class PolicyForbids(Forbidden):
+    """Raised when this way into a desktop would carry what the policy does not allow there."""
+
+    code = "policy-forbids"
 
 
 class LocalAccountsOff(Forbidden):

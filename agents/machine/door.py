@@ -17,9 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from agents.machine.faults import AgentError
-from agents.machine.seat import RDP_PORT, Seat
+from agents.machine.seat import RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD, Seat
 from agents.machine.state import replace_file, turn
-from agents.protocol import PROBE_DOOR, RDP_DOOR, VNC_DOOR, DoorCertificate, DoorRequest, Nothing
+from agents.protocol import (
+    PROBE_DOOR,
+    RDP_DOOR,
+    RDP_DOOR_WITHOUT_CLIPBOARD,
+    VNC_DOOR,
+    DoorCertificate,
+    DoorRequest,
+    Nothing,
+)
 
 ACCOUNT = "beamdesk-door"
 FOLDER = Path("/etc/beamdesk/door")
@@ -102,7 +110,8 @@ def doors_of(seat: Seat) -> dict[int, int]:
     """The seat's doors: the port outside, and the one on loopback that it leads to."""
     if not seat.rdp:
         return {PROBE_DOOR: seat.vnc_port}
-    return {VNC_DOOR: seat.vnc_port, RDP_DOOR: RDP_PORT}
+    rdp = {RDP_DOOR: RDP_PORT, RDP_DOOR_WITHOUT_CLIPBOARD: RDP_PORT_WITHOUT_CLIPBOARD}
+    return {VNC_DOOR: seat.vnc_port, **rdp}
 
 
 def settings(doors: Sequence[tuple[str, str]], folder: Path = FOLDER) -> str:

@@ -20,7 +20,7 @@ from agents.machine.state import RUN, replace_file
 
 DESKTOP = Path("/etc/beamdesk/desktop.json")
 LOGS = Path("/var/log/beamdesk")
-RDP_PORT = 3389  # xrdp's, on loopback; /etc/beamdesk/xrdp.ini says so
+RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD = 3389, 3390  # xrdp's, on loopback; /etc/beamdesk/xrdp.ini has the first
 X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108, the protocol's own address
 LARGEST_CLIPBOARD = 4 * 1024 * 1024  # bytes that a viewer may put into the desktop's clipboard
 

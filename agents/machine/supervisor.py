@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.machine import door, x11
+from agents.machine import door, rdp, x11
 from agents.machine.faults import AgentError
 from agents.machine.seat import LOGS, Seat, bus_command, desktop, display_command, end_processes_of, groups_of
 from agents.machine.state import RUN
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _STEADY = 0.1, 10.0, 10.0  # seconds; who ran steadily restarts without a pause
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # a killed supervisor leaves nothing that holds its ports
-_XRDP_CONFIG, _SESMAN_CONFIG = "/etc/beamdesk/xrdp.ini", "/etc/beamdesk/sesman.ini"
+_SESMAN_CONFIG = "/etc/beamdesk/sesman.ini"
 
 
 class Program:
@@ -133,7 +133,7 @@ class Supervisor:
         if self._seat.rdp:
             programs += [
                 Program("rdp-logins", self._start_sesman, needs=("account", "desktop")),
-                Program("rdp", self._start_xrdp, needs=("account", "desktop")),
+                *(Program(one, self._xrdp(one), needs=("account", "desktop")) for one in rdp.SERVERS),
             ]
         return programs
 
@@ -229,8 +229,8 @@ class Supervisor:
     def _start_sesman(self, _: int) -> subprocess.Popen[bytes]:
         return self._spawn_server("rdp-logins", ["xrdp-sesman", "--nodaemon", "--config", _SESMAN_CONFIG], None)
 
-    def _start_xrdp(self, _: int) -> subprocess.Popen[bytes]:
-        return self._spawn_server("rdp", ["xrdp", "--nodaemon", "--config", _XRDP_CONFIG], "xrdp")
+    def _xrdp(self, name: str) -> Callable[[int], subprocess.Popen[bytes]]:
+        return lambda _: self._spawn_server(name, rdp.command(self._seat, name), "xrdp")
 
     def _start_door(self, _: int) -> subprocess.Popen[bytes]:
         return self._spawn_server("door", door.command(self._seat), door.ACCOUNT)

@@ -6,7 +6,7 @@ import base64
 import re
 from dataclasses import dataclass
 
-# Of RDP clients: no redirection of disks or printers, the clipboard both ways, the window's own size. A client does not
+# Of RDP clients: no redirection of disks or printers, the window's own size. A client does not
 # connect again by itself, because its ticket was good for one connection.
 _RDP_SETTINGS = (
     "prompt for credentials:i:0",
@@ -19,7 +19,6 @@ _RDP_SETTINGS = (
     "session bpp:i:32",
     "smart sizing:i:1",
     "dynamic resolution:i:1",
-    "redirectclipboard:i:1",
     "redirectprinters:i:0",
     "redirectdrives:i:0",
     "drivestoredirect:s:",
@@ -30,12 +29,13 @@ _RDP_SETTINGS = (
 _PLAIN = re.compile(r"[A-Za-z0-9._@-]+")
 
 
-def rdp(*, address: str, user: str, password: str, ticket: str, named_by_certificate: bool) -> str:
+def rdp(*, address: str, user: str, password: str, ticket: str, named_by_certificate: bool, clipboard: bool) -> str:
     """The .rdp file. `address` is the gateway's, which reads the ticket from the first packet that comes with it.
 
     The user's name carries the password (or what stands for it) behind a unit separator (xrdp's token login), so no
     client asks for it: the ticket, which the network sees, gets one to the machine, and the password, which it does
     not see, into it.
+    `clipboard` is whether there is one: clients then know that copying does nothing.
     `named_by_certificate` says that a certificate of that address is shown: then a client warns of another one.
     """
     host, _, port = address.rpartition(":")
@@ -46,6 +46,7 @@ def rdp(*, address: str, user: str, password: str, ticket: str, named_by_certifi
         f"loadbalanceinfo:s:Cookie: msts={_plain(ticket)}",
         f"username:s:{_plain(user)}\x1f{_plain(password)}",
         f"authentication level:i:{2 if named_by_certificate else 0}",
+        f"redirectclipboard:i:{int(clipboard)}",
     )
     return "\r\n".join((*lines, *_RDP_SETTINGS)) + "\r\n"
 

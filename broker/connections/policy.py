@@ -37,6 +37,16 @@ def applying(settings: Settings, environment: str, user: str, groups: Iterable[s
     return strictest([own.policy, *(one for one in settings.policies.values() if one.fits(user, mine))])
 
 
+def by_ssh(policy: Policy) -> bool:
+    """Whether SSH is open, which carries files, and any port, both ways, and says of none what it is."""
+    return policy.clipboard_in and policy.clipboard_out and policy.files_in and policy.files_out
+
+
+def rdp_clipboard(policy: Policy) -> bool:
+    """Whether RDP has a clipboard, which goes both ways there or not at all."""
+    return policy.clipboard_in and policy.clipboard_out
+
+
 def not_allowed(policy: Policy) -> list[str]:
     """What it forbids, by name."""
     return [name for name in WORDS if not getattr(policy, name)]

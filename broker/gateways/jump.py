@@ -167,7 +167,7 @@ class _Clerk:
 
     def _write_principals(self) -> None:
         with self._runtime.database.reading() as db:
-            text = sshd.principals(certificates.live(db))
+            text = sshd.principals(certificates.live(db, self._runtime.settings))
         self._runtime.database.close()  # whoever comes in may take a minute
         self._principals.write_text(text)
 

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 import structlog
 
-from agents.protocol import RDP_DOOR
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD
 from broker.configuration import doors
+from broker.connections import policy
 from broker.connections.models import Way
 from broker.connections.stand_in import Exchange
 from broker.errors import BrokerError, MachineUnreachable
@@ -91,7 +92,7 @@ class Visit:
     def _answered(self, desktop: Desktop) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
         """The machine and what it answered; behind its door the RDP server may come up a moment after the desktop."""
         deadline = time.monotonic() + self.patience.machine
-        where = (self.runtime.settings.state_dir, desktop.machine, desktop.address, RDP_DOOR)
+        where = (self.runtime.settings.state_dir, desktop.machine, desktop.address, _door(desktop))
         while True:
             try:
                 return _asked(doors.reach(*where, timeout=self.patience.machine), self.request)
@@ -118,6 +119,11 @@ class Visit:
             join(near, far, self.patience, Exchange(desktop.password, self.request.ticket))
         except (Left, OSError) as end:
             log.info("rdp.closed", session=desktop.session_id, why=str(end))
+
+
+def _door(desktop: Desktop) -> int:
+    """The door of the machine's RDP server that lets through what the policy allows today; no other is ever reached."""
+    return RDP_DOOR if policy.rdp_clipboard(desktop.policy) else RDP_DOOR_WITHOUT_CLIPBOARD
 
 
 def _asked(machine: ssl.SSLSocket, request: Request) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:

@@ -160,7 +160,7 @@ def _listen(address: str) -> socket.socket:
 def _warm(runtime: Runtime) -> None:
     """Do here once what every child does, so that they share its memory and need no time for it."""
     with swallowed("gateway-warm"), runtime.database.reading() as db:
-        sshd.principals(certificates.live(db))
+        sshd.principals(certificates.live(db, runtime.settings))
     runtime.database.close()
     gc.collect()
     gc.freeze()

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.configuration import ca
-from broker.connections import files, keys
+from broker.connections import files, keys, policy
 from broker.connections.keys import PublicKey
 from broker.connections.models import Certificate, SshKey
 from broker.database import now
-from broker.errors import Forbidden, SessionNotReady
-from broker.identity.models import SignIn
+from broker.errors import Forbidden, PolicyForbids, SessionNotReady
+from broker.identity.models import SignIn, User
 from broker.identity.service import Person
 from broker.pools.models import Machine
 from broker.runtime import Runtime
@@ -57,6 +57,7 @@ def for_public_key(runtime: Runtime, person: Person, session_id: int, text: str)
 
 def _issue(runtime: Runtime, person: Person, session_id: int, key: PublicKey, *, registered: bool) -> Issued:
     desktop = service.desktop(runtime, person, session_id)
+    _must_be_open(desktop)
     row = _write_down(runtime, person, desktop, key)
     secrets = runtime.settings.secrets_dir
     signed = ca.sign_user(
@@ -83,6 +84,16 @@ def _issue(runtime: Runtime, person: Person, session_id: int, key: PublicKey, *,
     )
     key_file = None if registered else files.key_file(session_id)
     return Issued(row.id, certificate, key.fingerprint, row.expires_at, key_file, config)
+
+
+def _must_be_open(desktop: Desktop) -> None:
+    """SSH carries files and ports both ways, and nobody can tell what is in them: it is open for all or shut."""
+    if not policy.by_ssh(desktop.policy):
+        raise PolicyForbids(
+            "SSH would carry files and copies both ways, which is not allowed for this desktop.",
+            hint="Use the browser or the Remote Desktop file.",
+            not_allowed=policy.not_allowed(desktop.policy),
+        )
 
 
 def _write_down(runtime: Runtime, person: Person, desktop: Desktop, key: PublicKey) -> Certificate:
@@ -129,16 +140,21 @@ class Live:
     address: str
 
 
-def live(db: Session) -> Sequence[Live]:
-    """The certificates with which somebody may come in at this moment."""
+def live(db: Session, settings: Settings) -> Sequence[Live]:
+    """The certificates with which somebody may come in at this moment, as sessions, sign-ins and policies are now."""
     rows = db.execute(
-        select(Certificate.id, Machine.address)
+        select(Certificate.id, Machine.address, UserSession.environment, User.name, User.groups)
         .join(UserSession, UserSession.id == Certificate.session_id)
+        .join(User, User.id == UserSession.user_id)
         .join(Machine, Machine.id == UserSession.machine_id)
         .join(SignIn, SignIn.id == Certificate.sign_in_id)
         .where(*opens_now())
     )
-    return [Live(serial, address) for serial, address in rows if address]
+    return [
+        Live(serial, address)
+        for serial, address, environment, user, groups in rows
+        if address and policy.by_ssh(policy.applying(settings, environment, user, groups))
+    ]
 
 
 def opens_now() -> tuple[ColumnElement[bool], ...]:
@@ -148,11 +164,14 @@ def opens_now() -> tuple[ColumnElement[bool], ...]:
 
 
 def used(db: Session, settings: Settings, serial: int) -> Desktop:
-    """What the certificate opens, which has just come in through the gateway; SessionNotReady where it is over."""
+    """What the certificate opens, which has just come in through the gateway; SessionNotReady where it is over, or
+    PolicyForbids where it opens no longer."""
     certificate = db.get_one(Certificate, serial)
     certificate.used_at = now()
     if certificate.ssh_key_id is not None:
         db.get_one(SshKey, certificate.ssh_key_id).used_at = now()
         events.changed(db, "key", certificate.ssh_key_id, certificate.user_id)
     session = db.get_one(UserSession, certificate.session_id)
-    return service.desktop_of(db, settings, session, certificate.sign_in_id)
+    desktop = service.desktop_of(db, settings, session, certificate.sign_in_id)
+    _must_be_open(desktop)
+    return desktop

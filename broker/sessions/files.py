@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker import events
-from broker.connections import files, rdp_signature, tickets
+from broker.connections import files, policy, rdp_signature, tickets
 from broker.connections.models import Way
 from broker.connections.stand_in import stand_in
 from broker.identity.service import Person
@@ -27,6 +27,7 @@ def rdp(runtime: Runtime, person: Person, session_id: int) -> str:
         password=stand_in(desktop.password, ticket) if ends_here else desktop.password,
         ticket=ticket,
         named_by_certificate=ends_here,
+        clipboard=policy.rdp_clipboard(desktop.policy),
     )
     return text if signer is None else rdp_signature.sign(text, signer)
 

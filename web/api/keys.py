@@ -56,14 +56,15 @@ def remove(key_id: int) -> Response:
 @blueprint.post("/sessions/<id:session_id>/certificates")
 @blueprint.input(CertificateBody, arg_name="body")
 @blueprint.output(CertificateOut, 201)
-@blueprint.doc(responses=[404, 409, 422])
+@blueprint.doc(responses=[403, 404, 409, 422])
 @needs(Right.CONNECT)
 def certificate(session_id: int, body: CertificateBody) -> Issued:
     """An SSH certificate for one of my sessions
 
     For a registered `key`, or for a `public_key` that was made for this session alone. It ends with the lease as it
     stands now. `config` is the OpenSSH file, for `ssh -F beamdesk-N.conf desktop`; it holds no private key, and with
-    `public_key` expects that as `key_file` in the user's .ssh folder.
+    `public_key` expects that as `key_file` in the user's .ssh folder. Where the session's policy does not allow both
+    directions of clipboard and files there is none.
     """
     who = person()
     if body.key is not None and body.public_key is None:

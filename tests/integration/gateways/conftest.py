@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from agents.protocol import RDP_DOOR, VNC_DOOR
+from agents.machine.seat import RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
 from tests.doors import doors
 from tests.integration.gateways.lab import ADDRESS, HASTY, LEAVES, Desk, Lab, Screen, vnc_server
 from tests.integration.gateways.portal import Portal, portal_of
@@ -23,8 +24,9 @@ from tests.integration.gateways.rdp_peers import MACHINE, NEIGHBOUR
 def _doors() -> Iterator[None]:
     """The machines' doors, whether anything is behind them or not."""
     vnc = [((address, VNC_DOOR), (address, 5901)) for address in (ADDRESS, LEAVES)]
-    rdp = [((address, RDP_DOOR), (address, 3389)) for address in (ADDRESS, MACHINE, NEIGHBOUR)]
-    with doors(*vnc, *rdp):
+    rdp = [((address, RDP_DOOR), (address, RDP_PORT)) for address in (ADDRESS, MACHINE, NEIGHBOUR)]
+    without = [((each, RDP_DOOR_WITHOUT_CLIPBOARD), (each, RDP_PORT_WITHOUT_CLIPBOARD)) for each in (ADDRESS, MACHINE)]
+    with doors(*vnc, *rdp, *without):
         yield
 
 

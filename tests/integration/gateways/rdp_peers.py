@@ -30,12 +30,12 @@ def first_packet(ticket: str, protocols: int = TLS) -> bytes:
 class Machine:
     """A machine's RDP server as far as its first answer; then it echoes, in TLS where it has a certificate."""
 
-    def __init__(self, answer: bytes, tls: ssl.SSLContext | None, address: str) -> None:
+    def __init__(self, answer: bytes, tls: ssl.SSLContext | None, address: tuple[str, int]) -> None:
         self.visits = 0
         self.heard: list[bytes] = []
         self._answer, self._tls = answer, tls
         self._visitors: list[socket.socket] = []
-        self._server = socket.create_server((address, PORT), backlog=64)
+        self._server = socket.create_server(address, backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -71,11 +71,11 @@ class Machine:
 
 @contextmanager
 def machine(
-    answer: bytes | None = None, *, tls: ssl.SSLContext | None = None, address: str = MACHINE
+    answer: bytes | None = None, *, tls: ssl.SSLContext | None = None, address: str = MACHINE, port: int = PORT
 ) -> Iterator[Machine]:
     """A machine that answers so; by default, that it chose TLS."""
     chose_tls = packet(0xD0, struct.pack("<BBHI", CHOSEN, 0, 8, TLS))
-    made = Machine(chose_tls if answer is None else answer, tls, address)
+    made = Machine(chose_tls if answer is None else answer, tls, (address, port))
     try:
         yield made
     finally:

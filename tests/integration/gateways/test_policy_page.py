@@ -36,9 +36,14 @@ def test_the_page_offers_the_direction_that_is_allowed_and_says_what_is_not(
     dialog = home.get_by_role("dialog", name="Connect to Light desktop")
     expect(dialog).to_contain_text(COPYING)
     expect(dialog.get_by_text("The clipboard works both ways.")).to_be_hidden()
+    expect(dialog).to_contain_text("It has no clipboard here.")
+    expect(dialog.get_by_text("SSH and VNC viewers carry files and copies both ways")).to_be_visible()
+    for heading in ("SSH file", "VNC viewer"):
+        expect(dialog.get_by_role("heading", name=heading)).to_be_hidden()
     home.screenshot(path=PICTURES / "policy-connect-phone.png")
     assert home.evaluate(WIDTH) <= 390
     page = connected(portal.open(desk.token, f"/desktop/{desk.session_id}"))
+    expect(page.get_by_role("button", name="SSH")).to_be_hidden()
     page.get_by_role("button", name="Clipboard").focus()
     page.keyboard.press("Enter")
     panel = page.locator("#clipboard")

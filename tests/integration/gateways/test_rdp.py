@@ -19,10 +19,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from agents.machine.seat import RDP_PORT_WITHOUT_CLIPBOARD
 from broker.connections.models import Ticket, Way
 from broker.database import now
 from broker.gateways.processes import carries
 from broker.identity import service as identity
+from broker.identity.models import User
 from broker.sessions import service
 from broker.sessions.models import SessionState
 from tests.certificates import Identity, authority
@@ -139,6 +141,35 @@ def test_a_ticket_leads_to_its_own_machine_and_to_no_neighbour(rdp_lab: Lab, des
         assert (machine.visits, neighbour.visits) == (1, 0)
         assert bob().chosen == JOINED
         assert (machine.visits, neighbour.visits) == (1, 1)
+
+
+def test_todays_policy_chooses_the_machines_server(rdp_lab: Lab, desk: RdpDesk, machine: Machine) -> None:
+    """Of a file that was downloaded before, too: the one without a clipboard where it is held back in a direction."""
+
+    def alice_in(*groups: str) -> None:
+        with rdp_lab.runtime.database.transaction() as db:
+            db.execute(update(User).where(User.name == "alice").values(groups=list(groups)))
+
+    ticket = desk.ticket()
+    assert "redirectclipboard:i:1" in desk.file()
+    try:
+        for group in ("nothing-out", "nothing-in"):
+            alice_in(group)
+            assert "redirectclipboard:i:0" in desk.file()
+            with one_machine_more() as held:
+                assert desk(ticket).chosen == JOINED
+                assert (held.visits, machine.visits) == (1, 0)
+            ticket = desk.ticket()
+    finally:
+        alice_in()
+    assert desk(ticket).chosen == JOINED
+    assert machine.visits == 1
+
+
+@contextmanager
+def one_machine_more() -> Iterator[Machine]:
+    with machine(port=RDP_PORT_WITHOUT_CLIPBOARD) as made:
+        yield made
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
+from agents.machine import rdp
 from broker import rfb
+from broker.identity.models import User
 from tests import screens
 from tests.certificates import authority
 from tests.integration.gateways.lab import ADDRESS, PASSWORD, Lab, Screen
@@ -25,7 +29,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="xrdp keeps its own /ru
 
 ROOT = Path(__file__).parents[3]
 OURS = ROOT / "ansible/roles/desktop/files/root/etc/beamdesk/xrdp.ini"
-START = "mount -t tmpfs tmpfs /run && mkdir /run/xrdp && exec xrdp --nodaemon --config"
+START = 'mount -t tmpfs tmpfs /run && mkdir /run/xrdp && for each; do xrdp --nodaemon --config "$each" & done; wait'
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +37,25 @@ def rdp_server(tmp_path_factory: pytest.TempPathFactory, screen: Screen) -> Iter
     """xrdp as machines have it, but that it asks nobody but the screen whether the file's password is right."""
     folder = tmp_path_factory.mktemp("xrdp")
     certificate, key = authority().write(folder)
-    config = folder / "xrdp.ini"
     text = OURS.read_text().replace("port=tcp://127.0.0.1:3389", f"port=tcp://{ADDRESS}:3389")
     text = text.replace("/etc/beamdesk/rdp-certificate.pem", str(certificate))
     text = text.replace("/etc/beamdesk/rdp-key.pem", str(key)).replace("/var/log/xrdp.log", str(folder / "xrdp.log"))
     text = text.replace("ip=127.0.0.1\nport=5901", f"ip={ADDRESS}\nport=5901").partition("pamusername=")[0]
-    config.write_text(text)
-    line = ["unshare", "--mount", "sh", "-c", f"{START} {config}"]
-    with (folder / "log").open("w") as log, subprocess.Popen(line, stdout=log, stderr=log) as server:
+    configs = [folder / f"{name}.ini" for name in rdp.SERVERS]
+    for config, port in zip(configs, rdp.SERVERS.values(), strict=True):
+        config.write_text(rdp.settings(text, port))
+    line = ["unshare", "--mount", "--kill-child", "--fork", "sh", "-c", START, "sh", *map(str, configs)]
+    with (folder / "log").open("w") as log, subprocess.Popen(line, stdout=log, stderr=log, process_group=0) as server:
         try:
-            until(lambda: listens(folder), f"xrdp; its log is in {folder}", 20)
+            until(lambda: all(map(listens, rdp.SERVERS.values())), f"xrdp; its log is in {folder}", 20)
             yield
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
             screen.run("xrandr", "-s", "800x600")  # clients gave it their own size
 
 
-def listens(folder: Path) -> bool:
-    found = subprocess.run(["ss", "-Htln", "src", ADDRESS, "sport", "=", ":3389"], capture_output=True, text=True)
+def listens(port: int) -> bool:
+    found = subprocess.run(["ss", "-Htln", "src", ADDRESS, "sport", "=", f":{port}"], capture_output=True, text=True)
     return bool(found.stdout)
 
 
@@ -112,3 +117,32 @@ def test_a_client_that_does_not_trust_the_gateways_certificate_says_so(
         with client(file, "/cert:deny") as (process, _):
             assert process.wait(30) != 0
         assert "certificate" in file.with_suffix(".log").read_text().lower()
+
+
+def test_copies_leave_the_desktop_where_the_policy_lets_them_and_nowhere_else(
+    rdp_server: None, screen: Screen, own_rdp: Callable[..., Lab], tmp_path: Path
+) -> None:
+    """By a client that asks for the clipboard, drives, printers and sound, whatever its file says; held back, it shows
+    the desktop all the same."""
+    lab = own_rdp()
+    asking = ("/cert:ignore", "+clipboard", f"/drive:mine,{tmp_path}", "/printer", "/sound:sys:fake")
+    with closing(RdpDesk(lab, address=ADDRESS)) as desk:
+        for groups, leaves in (["nothing-in"], False), ([], True):
+            with lab.runtime.database.transaction() as db:
+                db.execute(update(User).where(User.name == "alice").values(groups=groups))
+            file = tmp_path / f"{leaves}.rdp"
+            file.write_text(desk.file(), newline="")
+            with client(file, *asking) as (_, host):
+                until(lambda: difference(host.picture(), shown()) < 0.02, "both to show the same", 30)
+                with screen.program("xclip", "-quiet", "-i", "-selection", "clipboard", says=f"a secret {leaves}"):
+                    if leaves:
+                        until(lambda: copied(host) == "a secret True", "the copy at the client", 20)
+                    else:
+                        until(lambda: screen.run("xclip", "-o", "-selection", "clipboard"), "the copy inside", 10)
+                        assert [copied(host) for _ in range(5)] == [""] * 5
+
+
+def copied(host: screens.Screen) -> str:
+    """What can be pasted beside the client."""
+    line = ["timeout", "5", "xclip", "-o", "-selection", "clipboard"]
+    return subprocess.run(line, env={**os.environ, "DISPLAY": host.display}, capture_output=True, text=True).stdout

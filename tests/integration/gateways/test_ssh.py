@@ -21,7 +21,10 @@ from broker.clouds.adapter import PRINCIPAL
 from broker.configuration import ca, keyring
 from broker.connections.models import Certificate
 from broker.database import now
+from broker.errors import PolicyForbids
+from broker.identity.models import User
 from broker.identity.service import sign_out
+from broker.sessions import certificates
 from broker.sessions.certificates import gateway_principal
 from tests.integration.gateways.ssh_lab import MINE, OTHER, SshLab, Visitor, at_gateway, closing_lab
 from tests.ports import free_port
@@ -270,6 +273,39 @@ def test_who_signed_out_is_refused(lab: SshLab) -> None:
     sign_out(lab.runtime, gone.person)
     refused(files[0])
     assert ssh(files[1], "desktop", "true").returncode == 0
+
+
+@pytest.fixture
+def in_group(lab: SshLab) -> Iterator[Callable[..., None]]:
+    """`in_group("nothing-out")`: the visitors' account is in these groups, until the test is over."""
+
+    def put(*groups: str) -> None:
+        with lab.runtime.database.transaction() as db:
+            db.execute(update(User).where(User.name == MINE).values(groups=list(groups)))
+
+    yield put
+    put()
+
+
+def test_where_the_policy_holds_back_copies_or_files_nobody_gets_in(
+    lab: SshLab, visitor: Visitor, in_group: Callable[..., None]
+) -> None:
+    """Neither by a certificate that was issued before, nor by one who showed it just before the policy came; a new one
+    is refused with the reason. What is open goes on, and where the policy goes the old certificate is good again."""
+    file = visitor.file()
+    with visitor.open_ssh(file) as before:
+        in_group("nothing-in")
+        refused(file)
+        with pytest.raises(PolicyForbids) as told:
+            visitor.file()
+        assert told.value.facts["not_allowed"] == ["clipboard_in", "files_in"]
+        serial = visitor.rows(open_=True)[0].certificate_id
+        assert serial is not None
+        with pytest.raises(PolicyForbids), lab.runtime.database.transaction() as db:
+            certificates.used(db, lab.runtime.settings, serial)
+        assert before.poll() is None
+    in_group()
+    assert ssh(file, "desktop", "true").returncode == 0
 
 
 def test_another_gateway_in_its_place_is_not_trusted(visitor: Visitor, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from agents.protocol import RDP_DOOR, VNC_DOOR
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
 from broker import rfb
 from broker.configuration import desktop_ca, doors
 from broker.configuration.keyring import Step
@@ -116,11 +116,16 @@ def test_what_is_no_tls_is_hung_up_on(desk: Desk) -> None:
 
 
 def test_the_servers_behind_the_doors_cannot_be_reached_from_outside(desk: Desk) -> None:
-    for port in (5901, 3389, 3350):
+    for port in (5901, 3389, 3390, 3350):
         with pytest.raises((ConnectionError, TimeoutError)):
             socket.create_connection((desk.target.address, port), 0.3)
     outside = desk.root("ss -Htln | awk '{print $4}' | grep -v -e '^127.0.0.1:' -e '^\\[::1\\]:'").split()
-    assert {int(address.rpartition(":")[2]) for address in outside} == {22, VNC_DOOR, RDP_DOOR}
+    assert {int(address.rpartition(":")[2]) for address in outside} == {
+        22,
+        VNC_DOOR,
+        RDP_DOOR,
+        RDP_DOOR_WITHOUT_CLIPBOARD,
+    }
 
 
 def test_the_gateway_believes_no_machine_of_another_name(desk: Desk) -> None:

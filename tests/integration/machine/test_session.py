@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.protocol import RDP_DOOR
+from agents.machine.seat import RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD
 from broker import rfb
 from broker.errors import AgentRefused
 from tests.doors import through
@@ -179,9 +180,11 @@ def test_a_crash_of_the_display_or_of_its_keeper_is_mended(desk: Desk) -> None:
 
 
 def test_an_rdp_file_shows_the_same_desktop_without_a_question(desk: Desk, tmp_path: Path) -> None:
-    until(lambda: desk.root("ss -Htln sport = :3389"), "the RDP server", 15)
-    with through(desk.state_dir, desk.target.name, (desk.target.address, RDP_DOOR)) as port:
-        _opens(desk, tmp_path, port)
+    """By the server without a clipboard, too."""
+    for door, server in ((RDP_DOOR, RDP_PORT), (RDP_DOOR_WITHOUT_CLIPBOARD, RDP_PORT_WITHOUT_CLIPBOARD)):
+        until(lambda server=server: desk.root(f"ss -Htln sport = :{server}"), "the RDP server", 15)
+        with through(desk.state_dir, desk.target.name, (desk.target.address, door)) as port:
+            _opens(desk, tmp_path, port)
 
 
 def _opens(desk: Desk, tmp_path: Path, port: int) -> None:

@@ -33,6 +33,7 @@ RDP: dict[str, Any] = {
     "password": "s3cret",
     "ticket": "t1cket_of-sixteen",
     "named_by_certificate": False,
+    "clipboard": True,
 }
 HOSTILE = [
     "",
@@ -65,6 +66,7 @@ def test_an_rdp_file_opens_without_a_question() -> None:
     assert found["autoreconnection enabled:i"] == "0"
     assert found["prompt for credentials:i"] == "0"
     assert found["redirectclipboard:i"] == "1"
+    assert settings_of(files.rdp(**{**RDP, "clipboard": False}))["redirectclipboard:i"] == "0"
     assert found["redirectdrives:i"] == found["redirectprinters:i"] == "0"
     assert found["drivestoredirect:s"] == ""
 
@@ -102,7 +104,9 @@ def test_a_hostile_value_makes_no_ssh_file(name: str, value: str) -> None:
 def test_a_file_has_its_own_settings_or_is_not_made(address: str, user: str, password: str, ticket: str) -> None:
     """Whatever the names are, the file has as many lines as it always has."""
     try:
-        text = files.rdp(address=address, user=user, password=password, ticket=ticket, named_by_certificate=True)
+        text = files.rdp(
+            address=address, user=user, password=password, ticket=ticket, named_by_certificate=True, clipboard=True
+        )
     except ValueError:
         return
     assert len(text.split("\r\n")) == len(files.rdp(**RDP).split("\r\n"))

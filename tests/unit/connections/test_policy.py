@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import hypothesis
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.connections.policy import EVERYTHING, NOTHING, applying, in_words, not_allowed, strictest
+from broker.connections.policy import (
+    EVERYTHING,
+    NOTHING,
+    applying,
+    by_ssh,
+    in_words,
+    not_allowed,
+    rdp_clipboard,
+    strictest,
+)
 from broker.settings import EnvironmentSettings, Policy, PolicySettings, Settings
 
 GROUPS, USERS = ("few", "many", "guests"), ("alice", "bob")
@@ -57,3 +67,22 @@ def test_each_thing_that_is_not_allowed_has_its_sentence(policy: Policy) -> None
     assert set(not_allowed(policy)) == {name for name in Policy.model_fields if not getattr(policy, name)}
     assert len(in_words(policy)) == len(not_allowed(policy))
     assert all(sentence.endswith("is not allowed here.") for sentence in in_words(policy))
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "ssh", "clipboard"),
+    [
+        ("clipboard_in", False, False),
+        ("clipboard_out", False, False),
+        ("files_in", False, True),
+        ("files_out", False, True),
+        ("printing", True, True),
+        ("audio", True, True),
+    ],
+)
+def test_a_door_that_cannot_tell_directions_apart_is_shut_in_both(forbidden: str, ssh: bool, clipboard: bool) -> None:
+    """SSH as a whole, and of RDP its clipboard."""
+    policy = EVERYTHING.model_copy(update={forbidden: False})
+    assert (by_ssh(policy), rdp_clipboard(policy)) == (ssh, clipboard)
+    assert by_ssh(EVERYTHING)
+    assert rdp_clipboard(EVERYTHING)

@@ -42,7 +42,12 @@ def publisher(tmp_path: Path, request: pytest.FixtureRequest) -> Publisher:
 
 def rdp_file() -> str:
     return files.rdp(
-        address="desk.example:3389", user="alice", password="s3cret", ticket="t" * 32, named_by_certificate=True
+        address="desk.example:3389",
+        user="alice",
+        password="s3cret",
+        ticket="t" * 32,
+        named_by_certificate=True,
+        clipboard=True,
     )
 
 

@@ -9,7 +9,7 @@ import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
 import { onChange } from "../js/live.js";
-import { offerClipboard } from "../js/policy.js";
+import { offerClipboard, offerSsh } from "../js/policy.js";
 import { openSharing, watchGuests, watchQuestions } from "../js/sharing.js";
 import { sshFile } from "../js/ssh-file.js";
 import { say, sayProblem } from "../js/toast.js";
@@ -47,6 +47,7 @@ function explain(title, text, { still = false, home = false } = {}) {
 async function look() {
   session = await call("GET", address);
   offerClipboard(document.getElementById("clipboard"), session);
+  offerSsh(document, session.policy);
   if (share) allow(session.control);
   if (share ? !session.over : session.state === "ready") return open();
   if (share) return finish();

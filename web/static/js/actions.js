@@ -5,7 +5,7 @@ import { ask, choice } from "./confirm.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
-import { tellNotAllowed, ways } from "./policy.js";
+import { offerSsh, tellNotAllowed, ways } from "./policy.js";
 import { answer, openSharing } from "./sharing.js";
 import { offerKeys, sshFile } from "./ssh-file.js";
 import { say, sayProblem } from "./toast.js";
@@ -104,6 +104,8 @@ async function connect({ dataset }) {
   const { policy, not_allowed: sentences } = await call("GET", `/sessions/${dataset.session}`);
   tellNotAllowed(dialog.querySelector("[data-not-allowed]"), sentences);
   dialog.querySelector("[data-both-ways]").hidden = ways(policy) !== "both";
+  dialog.querySelector("[data-rdp-clipboard]").hidden = ways(policy) === "both";
+  offerSsh(dialog, policy);
   dialog.querySelector("h2").textContent = `Connect to ${dataset.title}`;
   way("browser").href = `/desktop/${dataset.session}`;
   way("rdp").href = `/api/v1/sessions/${dataset.session}/connection.rdp`;

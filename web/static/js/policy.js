@@ -19,6 +19,13 @@ export function ways({ clipboard_in, clipboard_out }) {
   return clipboard_in && clipboard_out ? "both" : (clipboard_in && "in") || (clipboard_out && "out") || "";
 }
 
+/** SSH carries files and copies both ways, and a native viewer comes through it: offer it where all of that is allowed. */
+export function offerSsh(page, { clipboard_in, clipboard_out, files_in, files_out }) {
+  const open = clipboard_in && clipboard_out && files_in && files_out;
+  for (const way of page.querySelectorAll("[data-by-ssh]")) way.hidden = !open;
+  for (const words of page.querySelectorAll("[data-no-ssh]")) words.hidden = open;
+}
+
 /** The clipboard's panel, for a desktop as the API tells of it. */
 export function offerClipboard(panel, { policy, not_allowed }) {
   const way = ways(policy);
