@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
 import socket
 import subprocess
@@ -31,10 +33,17 @@ Address = tuple[str, int]
 
 @cache
 def shared() -> Path:
-    """A secrets folder with the one authority of all labs."""
+    """A secrets folder with the one authority of all labs; it goes with this process."""
     secrets = Path(tempfile.mkdtemp(prefix="beamdesk-doors-"))
+    atexit.register(_remove, secrets, os.getpid())
     desktop_ca.trusted(secrets)
     return secrets
+
+
+def _remove(secrets: Path, owner: int) -> None:
+    """By the process that made it, and by none that it forked."""
+    if os.getpid() == owner:
+        shutil.rmtree(secrets, ignore_errors=True)
 
 
 def trust(state_dir: Path) -> None:
