@@ -103,7 +103,7 @@ def test_tags_are_replaced_as_a_whole(cloud: Daemon, other: Machine) -> None:
         ({"name": "a\n"}, "bad-name", "letters"),
         ({"name": 7}, "bad-name", "7"),
         ({"ssh_ca": ""}, "bad-key", "OpenSSH public key"),
-        ({"ssh_ca": "ssh-ed25519 AAAA\nssh-ed25519 BBBB"}, "bad-key", "one line"),
+        ({"ssh_ca": "ssh-ed25519 AAAA\nrm -rf /"}, "bad-key", "a line each"),
         ({"tags": None}, "bad-tags", "texts by name"),
         ({"tags": {"a": ["b"]}}, "bad-tags", "texts by name"),
         ({"tags": {"a": "b" * 256}}, "bad-tags", "255"),

@@ -40,6 +40,7 @@ export class MeasuredRFB extends RFB {
 
   answered() {
     const { link } = this;
+    if (link.asked === null) return; // a replay's, or of a connection before
     link.trip = performance.now() - link.asked;
     link.carried = (1000 * (link.bytes - link.before)) / link.trip;
     link.asked = null;

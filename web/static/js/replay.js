@@ -1,5 +1,5 @@
 // Replays a recording: blocks of what a viewer was shown, each with its moment, fed to the viewer as if they came now.
-import RFB from "../vendor/rfb.js";
+import { MeasuredRFB } from "../desktop/link.js"; // what is replayed has the answers to its fences
 import { duration, put } from "./clock.js";
 import { say } from "./toast.js";
 
@@ -23,6 +23,7 @@ class Channel {
   constructor() {
     Object.assign(this, { binaryType: "arraybuffer", protocol: "", readyState: "open", onopen: null, onmessage: null, onerror: null, onclose: null });
   }
+  addEventListener() {}
   send() {}
   close() {
     this.readyState = "closed";
@@ -52,7 +53,7 @@ function begin() {
   viewer?.disconnect();
   box.replaceChildren();
   channel = new Channel();
-  viewer = new RFB(box, channel, { shared: true });
+  viewer = new MeasuredRFB(box, channel, { shared: true });
   viewer.viewOnly = true;
   viewer.scaleViewport = true;
   next = 0;
