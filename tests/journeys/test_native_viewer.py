@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.demo import Demo
 from tests.journeys.conftest import SignIn, download, number_of
@@ -21,6 +21,7 @@ def test_a_native_viewer_shows_the_desktop(demo: Demo, launched: Page, sign_in: 
     download(launched, tmp_path / f"beamdesk-{id_}.conf")
     portal = sign_in("alice", "beamtime")
     portal.get_by_role("button", name="Connect").click()
+    expect(portal.locator("[data-vnc]")).to_be_visible()
     command = portal.locator("[data-vnc]").text_content()
     assert command
     own_host = ["ssh", "-F", f"beamdesk-{id_}.conf", "desktop", "ss -Htn state established src 127.0.0.1:5901"]

@@ -126,6 +126,7 @@ def test_copies_leave_the_desktop_where_the_policy_lets_them_and_nowhere_else(
     the desktop all the same."""
     lab = own_rdp()
     asking = ("/cert:ignore", "+clipboard", f"/drive:mine,{tmp_path}", "/printer", "/sound:sys:fake")
+    inside = screen.environment["DISPLAY"]
     with closing(RdpDesk(lab, address=ADDRESS)) as desk:
         for groups, leaves in (["nothing-in"], False), ([], True):
             with lab.runtime.database.transaction() as db:
@@ -134,15 +135,16 @@ def test_copies_leave_the_desktop_where_the_policy_lets_them_and_nowhere_else(
             file.write_text(desk.file(), newline="")
             with client(file, *asking) as (_, host):
                 until(lambda: difference(host.picture(), shown()) < 0.02, "both to show the same", 30)
-                with screen.program("xclip", "-quiet", "-i", "-selection", "clipboard", says=f"a secret {leaves}"):
+                secret = f"a secret {leaves}"
+                with screen.program("xclip", "-quiet", "-i", "-selection", "clipboard", says=secret):
+                    until(lambda secret=secret: copied(inside) == secret, "the copy inside", 10)
                     if leaves:
-                        until(lambda: copied(host) == "a secret True", "the copy at the client", 20)
+                        until(lambda secret=secret: copied(host.display) == secret, "the copy at the client", 20)
                     else:
-                        until(lambda: screen.run("xclip", "-o", "-selection", "clipboard"), "the copy inside", 10)
-                        assert [copied(host) for _ in range(5)] == [""] * 5
+                        assert [copied(host.display) for _ in range(5)] == [""] * 5
 
 
-def copied(host: screens.Screen) -> str:
-    """What can be pasted beside the client."""
+def copied(display: str) -> str:
+    """What can be pasted on that display."""
     line = ["timeout", "5", "xclip", "-o", "-selection", "clipboard"]
-    return subprocess.run(line, env={**os.environ, "DISPLAY": host.display}, capture_output=True, text=True).stdout
+    return subprocess.run(line, env={**os.environ, "DISPLAY": display}, capture_output=True, text=True).stdout
