@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A machine's ports that are seen from outside, besides SSH: its doors, of mutual TLS (agents/machine/door.py)
 VNC_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, PROBE_DOOR = 15901, 13389, 13390, 15902
+LONGEST_NAME = 240  # bytes; Linux takes 255, and a taken name gets a number
 
 
 class ProtocolError(ValueError):
@@ -212,6 +213,73 @@ class StatusAnswer(Message):
 
 
 @dataclass(frozen=True)
+class FolderRequest(Message):
+    """List a folder of the session's home; "" is the home itself."""
+
+    folder: str
+
+    def check(self) -> None:
+        if self.folder:
+            for part in self.folder.split("/"):
+                must_be_name(f"{type(self).__name__}.folder", part)
+
+
+@dataclass(frozen=True)
+class FolderAnswer(Message):
+    """What is in it that has a name in UTF-8, is not hidden and is no link: folders, and files with their sizes.
+
+    `more` is true where there is more than is listed; `free` is how many bytes the user can still put there.
+    """
+
+    folders: tuple[str, ...]
+    files: dict[str, float]
+    more: bool
+    free: int
+
+
+@dataclass(frozen=True)
+class FileRequest(FolderRequest):
+    """One file of such a folder. The answer to `file-get` is followed by its bytes."""
+
+    name: str
+
+    def check(self) -> None:
+        super().check()
+        must_be_name(f"{type(self).__name__}.name", self.name)
+
+
+@dataclass(frozen=True)
+class FilePutRequest(FileRequest):
+    """A new file of such a folder. The request is one line, and `size` bytes follow it."""
+
+    size: int
+
+    def check(self) -> None:
+        super().check()
+        if self.size < 0:
+            raise ProtocolError(f"FilePutRequest.size must be 0 or more, not {self.size}")
+
+
+@dataclass(frozen=True)
+class FileAnswer(Message):
+    """A file's name, which for a new one has a number where the wished one was taken, and how many bytes it has."""
+
+    name: str
+    size: int
+
+
+def must_be_name(what: str, text: str) -> None:
+    """Raise ProtocolError unless this can be the name of one file in a folder, and of nothing elsewhere."""
+    if not can_be_name(text) or len(text.encode()) > LONGEST_NAME:
+        raise ProtocolError(f"{what} must be a name of at most {LONGEST_NAME} bytes, without / and control characters")
+
+
+def can_be_name(text: str) -> bool:
+    """Whether it is text that names one file in a folder: bytes that are no UTF-8 come as lone surrogates."""
+    return bool(re.fullmatch(r"[^/\x00-\x1f\x7f-\x9f\ud800-\udfff]+", text)) and text not in (".", "..")
+
+
+@dataclass(frozen=True)
 class Nothing(Message):
     """The request of a verb that needs none, and the answer of one that has none to give."""
 
@@ -229,6 +297,9 @@ VERBS: dict[str, tuple[type[Message], type[Message]]] = {
     "detach": (Nothing, Nothing),
     "door-certificate": (DoorCertificate, Nothing),
     "door-request": (Nothing, DoorRequest),
+    "file-get": (FileRequest, FileAnswer),
+    "file-list": (FolderRequest, FolderAnswer),
+    "file-put": (FilePutRequest, FileAnswer),
     "notify": (NotifyRequest, Nothing),
     "probe-start": (ProbeRequest, ProbeAnswer),
     "probe-stop": (Nothing, Nothing),

@@ -17,6 +17,7 @@
     │   ├── WeakKey            422 weak-key
     │   └── LeaseTooLong       422 lease-too-long
     ├── BodyTooLarge           413 body-too-large
+    ├── NoSpace                507 no-space
     ├── WrongState             409 wrong-state
     │   ├── AlreadyRunning     409 already-running
     │   ├── IdentityTaken      409 identity-taken
@@ -181,6 +182,12 @@ class BodyTooLarge(BrokerError):
     """Raised when a request's body is larger than any request of ours needs."""
 
     status, code = 413, "body-too-large"
+
+
+class NoSpace(BrokerError):
+    """Raised when a home has no room for a file; nothing of it is kept."""
+
+    status, code = 507, "no-space"
 
 
 class WrongState(BrokerError):

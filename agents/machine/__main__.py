@@ -1,7 +1,8 @@
 """`beamdesk-agent VERB < request.json > answer.json`: exit 0 with the answer, or 1 with {"error": {...}}.
 
 One verb is one short process, started over SSH as root; what must stay is left to a supervisor process. Each
-verb's code is imported only when it is asked for, because the whole start-up is part of a launch.
+verb's code is imported only when it is asked for, because the whole start-up is part of a launch. The request is one
+line: a file's bytes may follow it, as they may follow the answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ _HANDLERS = {
     "detach": ("attach", "detach"),
     "door-certificate": ("door", "lay"),
     "door-request": ("door", "request"),
+    "file-get": ("transfer", "get"),
+    "file-list": ("transfer", "folder"),
+    "file-put": ("transfer", "put"),
     "notify": ("notices", "notify"),
     "probe-start": ("probe", "start"),
     "probe-stop": ("probe", "stop"),
@@ -35,17 +39,19 @@ def main() -> int:
         return _refuse(getattr(error, "code", "bad-request"), str(error))
     except OSError as error:
         return _refuse("machine-fault", f"{type(error).__name__}: {error}")
-    print(answer.to_json(), flush=True)
+    if answer is not None:
+        print(answer.to_json(), flush=True)
     return 0
 
 
-def _answer(arguments: list[str], started: float) -> Message:
+def _answer(arguments: list[str], started: float) -> Message | None:
+    """The verb's answer; None where it has given it already, because more had to follow."""
     if len(arguments) != 1 or arguments[0] not in VERBS:
         raise AgentError("bad-verb", f"Usage: beamdesk-agent {'|'.join(VERBS)} < request.json")
-    request = VERBS[arguments[0]][0].from_json(sys.stdin.buffer.read() or b"{}")
+    request = VERBS[arguments[0]][0].from_json(sys.stdin.buffer.readline() or b"{}")
     module, function = _HANDLERS[arguments[0]]
     handler = getattr(importlib.import_module(f"agents.machine.{module}"), function)
-    answer: Message = handler(request, started)
+    answer: Message | None = handler(request, started)
     return answer
 
 

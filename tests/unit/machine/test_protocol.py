@@ -116,7 +116,7 @@ def test_a_failure_is_what_the_contract_says() -> None:
 
 
 def test_every_verb_has_messages_that_can_be_read() -> None:
-    others = {"door-certificate", "door-request", "probe-start", "probe-stop"}
+    others = {"door-certificate", "door-request", "file-get", "file-list", "file-put", "probe-start", "probe-stop"}
     assert set(VERBS) == {"attach", "detach", "notify", "status"} | others
     for messages in VERBS.values():
         for message in messages:

@@ -1,6 +1,7 @@
 // The desktop: a fresh ticket for every connection, reconnection by itself, and plain words for what happens.
 // One's own session's, or one that is shared with who sees the page (data-share), perhaps to look only.
 import { copy, forget, paste, share as shareClipboard } from "./clipboard.js";
+import { allowFiles, offerFiles } from "./files.js";
 import { letGo, offerKeys } from "./keys.js";
 import { MeasuredRFB } from "./link.js";
 import { choosePicture, measureAnew } from "./picture.js";
@@ -49,6 +50,7 @@ async function look() {
   offerClipboard(document.getElementById("clipboard"), session);
   offerSsh(document, session.policy);
   if (share) allow(session.control);
+  else allowFiles(session);
   if (share ? !session.over : session.state === "ready") return open();
   if (share) return finish();
   if (["requested", "queued", "preparing"].includes(session.state)) {
@@ -216,6 +218,7 @@ function tellIdle(use) {
 onChange((kinds) => { if (!over && (kinds === null || kinds.has(share ? "share" : "session"))) begin(); });
 if (!share) {
   watchGuests(id, document.querySelector(".desk-guests"), document.querySelector("[data-glass]"));
+  offerFiles(id);
   watchQuestions(id, document.querySelector("[data-question]"));
 }
 const current = () => rfb;
