@@ -50,7 +50,7 @@ def upload(session_id: int, query: FileQuery) -> FileAnswer:
     if request.content_length is None:
         raise InvalidRequest("The length of the file is not said.", hint="Send a Content-Length.")
     be_patient()
-    request.max_content_length = request.content_length  # it is never in memory as a whole
+    request.max_content_length = request.content_length + 1  # to read the last byte that is allowed is refused
     return transfers.upload(
         site().runtime, person(), session_id, query.folder, query.name, request.content_length, pieces()
     )
