@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Error, Page, expect
 
 from tests.integration.gateways.guests import Guest
-from tests.integration.gateways.lab import PATTERN, Screen
+from tests.integration.gateways.lab import Screen
 from tests.integration.gateways.portal import PICTURES, Portal, connected
 from tests.integration.gateways.test_shared_page import RED, colour
 from tests.waiting import until
@@ -70,21 +70,6 @@ def test_a_second_window_is_a_monitor_of_its_own(first: Page, second: Page, scre
         first.screenshot(path=PICTURES / "second-screen-first.png")
         second.screenshot(path=PICTURES / "second-screen.png")
     assert (first.evaluate(WIDTH), second.evaluate(WIDTH)) == (800, 640)
-
-
-def test_a_program_fills_one_screen(second: Page, screen: Screen) -> None:
-    """The window manager maximises it to the monitor that it is on."""
-    with screen.program("icewm"), screen.program("xterm", "-geometry", "40x10+900+90"):
-        screen.run("xdotool", "search", "--sync", "--onlyvisible", "--class", "xterm")
-        screen.run("timeout", "5", "icesh", "-c", "xterm.XTerm", "maximize")
-
-        def fills() -> bool:
-            found = screen.run("xdotool", "search", "--onlyvisible", "--class", "xterm", "getwindowgeometry")
-            places = re.findall(r"Position: (\d+),\d+.*\n.*Geometry: (\d+)x", found)
-            return any(int(x) >= 800 and 600 <= int(width) <= 640 for x, width in places)
-
-        until(fills, "the terminal to fill the second screen", 8)
-    screen.run("xsetroot", *PATTERN)
 
 
 def test_a_guest_sees_both_screens_and_opens_none(desktops: Portal, screen: Screen) -> None:
