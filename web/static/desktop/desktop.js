@@ -3,9 +3,10 @@
 import { copy, forget, paste, share as shareClipboard } from "./clipboard.js";
 import { allowFiles, offerFiles } from "./files.js";
 import { letGo, offerKeys } from "./keys.js";
-import { MeasuredRFB } from "./link.js";
 import { choosePicture, measureAnew } from "./picture.js";
+import { ScreensRFB } from "./screens.js";
 import { focusDesktop, listen } from "./typing.js";
+import { arrange, index, shareScreens } from "./windows.js";
 import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
@@ -29,6 +30,7 @@ let tries = 0;
 let retry = null;
 let over = false;
 let opening = false;
+let turn = false; // whether this window may show its screen
 let fit = localStorage.getItem("desktop-fit") !== "no";
 
 function show(kind, words) {
@@ -90,7 +92,7 @@ function sentence(text) {
 
 /** Connect with a fresh ticket, unless a connection is open or on its way. */
 async function open() {
-  if (rfb || opening || over) return;
+  if (rfb || opening || over || !turn) return;
   opening = true;
   try {
     const { url } = await call("POST", `${address}/tickets`);
@@ -101,11 +103,12 @@ async function open() {
 }
 
 function connect(url) {
-  rfb = new MeasuredRFB(screen, new WebSocket(url), { shared: true });
+  rfb = new ScreensRFB(screen, new WebSocket(url), { shared: true, index });
   rfb.background = "#0d151a";
   rfb.focusOnClick = false; // the field that takes what is typed has it
   rfb.viewOnly = Boolean(share) && !session.control;
   applyFit();
+  arrange();
   measureAnew();
   rfb.addEventListener("connect", () => {
     tries = 0;
@@ -143,7 +146,7 @@ function begin() {
 function applyFit() {
   document.querySelector('[data-do="fit"]')?.setAttribute("aria-pressed", String(fit));
   if (rfb) {
-    rfb.resizeSession = fit && !share; // its size is the owner's
+    rfb.resizeSession = fit && !share && !index; // its size is the owner's, as the first window has it
     rfb.scaleViewport = true; // another viewer, or an RDP client, may have given it another size
   }
 }
@@ -216,7 +219,7 @@ function tellIdle(use) {
 }
 
 onChange((kinds) => { if (!over && (kinds === null || kinds.has(share ? "share" : "session"))) begin(); });
-if (!share) {
+if (!share && !index) {
   watchGuests(id, document.querySelector(".desk-guests"), document.querySelector("[data-glass]"));
   offerFiles(id);
   watchQuestions(id, document.querySelector("[data-question]"));
@@ -227,4 +230,8 @@ shareClipboard(current, () => session.policy);
 offerKeys(current);
 choosePicture(current);
 setInterval(tick, 1000);
-begin();
+shareScreens(
+  current,
+  () => { turn = true; begin(); },
+  () => explain("The second screen is open", "Another window shows it. This one takes over when that is closed.", { still: true }),
+);
