@@ -52,7 +52,7 @@ async function look() {
   offerClipboard(document.getElementById("clipboard"), session);
   offerSsh(document, session.policy);
   if (share) allow(session.control);
-  else allowFiles(session);
+  else if (!index) allowFiles(session);
   if (share ? !session.over : session.state === "ready") return open();
   if (share) return finish();
   if (["requested", "queued", "preparing"].includes(session.state)) {
