@@ -46,7 +46,6 @@ class Lab:
         self.state_dir = folder / "broker"
         self.cloud, self.socket = folder / "cloud", folder / "cloud.sock"
         self._nodes: dict[str, str] = {}
-        self._ca = ca.trusted(self.state_dir / "secrets").users
         (folder / "localcloud.toml").write_text(CONFIG)
         places = [
             "--config",
@@ -68,7 +67,14 @@ class Lab:
     def build(self) -> SshTarget:
         """A bare machine that is up."""
         name = f"m{len(self._nodes) + 1}"
-        wish = {"name": name, "size": "small", "image": "debian", "location": "here", "tags": {}, "ssh_ca": self._ca}
+        wish = {
+            "name": name,
+            "size": "small",
+            "image": "debian",
+            "location": "here",
+            "tags": {},
+            "ssh_ca": ca.trusted(self.state_dir / "secrets").users,
+        }
         self._nodes[name] = self._ask("POST", "/v1/nodes", wish)["id"]
         node = until(lambda: self._up(name), f"machine {name}", 30)
         return SshTarget(address=node["address"], host_key=node["host_key"], name=name)
