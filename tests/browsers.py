@@ -6,11 +6,13 @@ notifications and plays no sound.
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from playwright.sync_api import Browser, BrowserType, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Error, Page, sync_playwright
 
 WHOLE = "chromium"
 WINDOWLESS = "chromium-headless-shell"
@@ -20,7 +22,24 @@ WINDOWLESS = "chromium-headless-shell"
 def browsers() -> Iterator[BrowserType]:
     """What starts them; a thread can have this once."""
     with sync_playwright() as playwright:
+        Page.goto = _goto_again(Page.goto)  # type: ignore[method-assign]
         yield playwright.chromium
+
+
+def _goto_again(goto: Callable[..., Any]) -> Callable[..., Any]:
+    """Chromium gives a page up where a network comes or goes on its host, as machines of other tests do."""
+
+    @functools.wraps(goto)
+    def again(page: Page, *where: Any, **how: Any) -> Any:
+        for _ in range(3):
+            try:
+                return goto(page, *where, **how)
+            except Error as error:
+                if "ERR_NETWORK_CHANGED" not in error.message:
+                    raise
+        return goto(page, *where, **how)
+
+    return again
 
 
 @contextmanager

@@ -117,7 +117,7 @@ def together(nodeid: str) -> str:
     """What runs in one process: a folder's tests where they share machines, a cloud's, or those of a file."""
     file, _, test = nodeid.removeprefix("tests/").partition("::")
     folder = file.rpartition("/")[0]
-    if folder == CLOUDS and (subject := re.search(r"(\w+)\]$", test)):
+    if folder == CLOUDS and (subject := re.search(r"[\[-](local|openstack|ec2)\b", test)):
         return f"{folder} {subject[1]}"
     return folder if folder in TOGETHER else file
 

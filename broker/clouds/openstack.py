@@ -86,8 +86,9 @@ class OpenStackCloud(LibcloudCloud):
                 yield
         except CloudFault:
             for connection in _connections(self.__dict__.get("driver")):
-                if connection.service_catalog is None:
-                    connection.get_auth_class().clear_cached_auth_context()
+                half = connection.get_auth_class()
+                if half.auth_token and connection.service_catalog is None:
+                    half.clear_cached_auth_context()
             raise
 
     def create(self, spec: BuildSpec) -> Node:

@@ -106,7 +106,7 @@ def test_a_cloud_that_lists_and_builds_nothing_is_asked_less_and_less_and_anothe
     ships.until(lambda: ships.machines("steady") == {M.VACANT: 2}, "the steady cloud to keep one more")
     with ships.runtime.database.reading() as db:
         [tries] = db.scalars(select(Machine.tries).where(Machine.pool == "shaky", Machine.state.in_(LIVE)))
-    assert tries == len(ships.shaky.requests(*ships.wire.create)) >= 3
+    assert 3 <= tries <= len(ships.shaky.requests(*ships.wire.create))
     card = ships.pools()["shaky"]
     assert card.degraded
     assert "Shaky said no while building" in (card.failure or "")

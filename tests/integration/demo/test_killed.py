@@ -61,9 +61,13 @@ def test_a_demo_that_lost_a_starter_ends_by_itself_and_leaves_nothing() -> None:
 
 ABANDONED = """
 import subprocess
+from pathlib import Path
 from tests.demo import ENDS_WITH_US, place
+from tests.waiting import until
 with place("10.231.46.0/24") as here:
-    print(here.demo.folder, subprocess.Popen([*ENDS_WITH_US, "sleep", "600"]).pid, flush=True)
+    started = subprocess.Popen([*ENDS_WITH_US, "sleep", "600"], stdout=subprocess.DEVNULL)
+    until(lambda: Path(f"/proc/{started.pid}/comm").read_text() == "sleep\\n", "it to be bound to us")
+    print(here.demo.folder, started.pid, flush=True)
     input()
 """
 
@@ -74,7 +78,7 @@ def test_a_test_run_that_was_killed_leaves_no_demo() -> None:
     assert run.stdout is not None
     folder, started = run.stdout.readline().split()
     run.kill()
-    run.communicate()
+    run.wait(10)
     until(lambda: not Path(f"/proc/{started}").exists(), "what it started to end")
     with place("10.231.46.0/24") as here:
         assert not Path(folder).exists()

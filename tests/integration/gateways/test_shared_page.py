@@ -54,8 +54,9 @@ def share(page: Page, user: str, *, control: bool = False) -> None:
 
 @pytest.fixture
 def blue(screen: Screen) -> Iterator[Screen]:
-    """The screen, all blue."""
+    """The screen, all blue; the pointer, which a guest sees as a part of it, is out of the way."""
     screen.run("xsetroot", "-solid", "#2266aa")
+    screen.run("xdotool", "mousemove", "0", "0")
     yield screen
     screen.run("xsetroot", *PATTERN)
 
