@@ -5,24 +5,36 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from broker.errors import BadSettings
 from broker.settings import Settings
 
+HELD_ON = 1.0  # seconds for which a process that was killed may still hold its port
+
 
 def port_must_be_free(key: str, listen: str) -> None:
     """Raise BadSettings where nobody can listen at the address that the setting `key` gives."""
     host, port = listen.rsplit(":", 1)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except (OSError, OverflowError) as error:
+    deadline = time.monotonic() + HELD_ON
+    while error := _refusal(host, int(port)):
+        if time.monotonic() > deadline:
             raise BadSettings(
                 f"{key} = {listen!r}: cannot listen there ({getattr(error, 'strerror', None) or error}).",
                 hint=f"Stop what listens on port {port}, or give {key} another one in beamdesk.toml.",
-            ) from None
+            )
+        time.sleep(0.05)
+
+
+def _refusal(host: str, port: int) -> Exception | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            return error
+    return None
 
 
 def web(settings: Settings) -> None:
