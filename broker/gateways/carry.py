@@ -17,15 +17,13 @@ from contextlib import contextmanager, suppress
 
 from broker.gateways.first_frame import FirstFrame
 from broker.gateways.patience import Patience
+from broker.gateways.sides import NOT_YET
 from broker.gateways.viewer import Viewer
 
 CHUNK = 256 * 1024
 RECORD = 16 * 1024  # bytes, the most in one record of TLS
 MACHINE_LEFT = "the desktop closed the connection"
 MOST_FOR_MACHINE = 256 * 1024  # bytes that wait for a machine, beyond which its viewer is not read
-
-
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Ended(Exception):
@@ -85,7 +83,7 @@ class Carrying:
             self._heard = time.monotonic()
             self._to_machine += self._passed(self._viewer.said())
         if self._to_machine:
-            with suppress(*_NOT_YET), _leaving():
+            with suppress(*NOT_YET), _leaving():
                 del self._to_machine[: self._machine.send(self._to_machine)]
 
     def _from_machine(self) -> None:
@@ -108,7 +106,7 @@ class Carrying:
                 if not piece:
                     raise MachineLeft(MACHINE_LEFT)
                 said += piece
-        except _NOT_YET:
+        except NOT_YET:
             pass
         except MachineLeft:
             if not said:  # its last words first; the end is found again
@@ -132,7 +130,7 @@ def _leaving() -> Iterator[None]:
     """A connection that breaks, as where the machine dies, is closed as well."""
     try:
         yield
-    except _NOT_YET:
+    except NOT_YET:
         raise
     except (ConnectionError, ssl.SSLError):
         raise MachineLeft(MACHINE_LEFT) from None
