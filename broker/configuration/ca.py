@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from broker.clouds.adapter import PRINCIPAL
 from broker.errors import InvalidRequest, ServiceDown
+from broker.secret_files import belong_to_the_service, drafts, put
 
 _HOST_CERTIFICATE_DAYS = 730  # longer than any machine lives
 _BROKER_CERTIFICATE_HOURS = 24
@@ -115,21 +115,6 @@ def gateway_host(secrets: Path) -> Login:
     return Login(key, certificate)
 
 
-def put(path: Path, content: str) -> None:
-    """Write the file, whole or not at all."""
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.{time.monotonic_ns()}")
-    draft.write_text(content)
-    belong_to_the_service(draft, path.parent)
-    draft.rename(path)
-
-
-def belong_to_the_service(path: Path, secrets: Path) -> None:
-    """What root makes for the secrets folder is its owner's, as the rest: an operator's command may run as root."""
-    if os.geteuid() == 0:
-        owner = secrets.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def _lives_on(certificate: Path, key: Path, authority: str, hours: float) -> bool:
     """Whether the certificate is there, of this key and authority, and lives so many hours longer."""
     try:
@@ -160,16 +145,15 @@ def make(secrets: Path, name: str) -> Path:
     public_half = key.with_name(f"{name}.pub")
     if key.is_file() and public_half.is_file():
         return key
-    secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=secrets) as folder:
-        draft = Path(folder) / name
+    with drafts(secrets) as folder:
+        draft = folder / name
         _keygen("-t", "ed25519", "-N", "", "-C", f"beamdesk {name.removesuffix('.next')}", "-f", str(draft))
         belong_to_the_service(draft, secrets)
         try:
             os.link(draft, key)
         except FileExistsError:  # another process was first, or died before it wrote the public half
             draft = key
-        public = Path(folder) / "public"
+        public = folder / "public"
         public.write_text(_keygen("-y", "-f", str(draft)))
         belong_to_the_service(public, secrets)
         public.rename(public_half)
@@ -186,8 +170,8 @@ def _sign(
     options: Sequence[str],
     serial: int | None = None,
 ) -> str:
-    with tempfile.TemporaryDirectory(dir=make(secrets, authority).parent) as folder:
-        key = Path(folder) / "key.pub"
+    with drafts(make(secrets, authority).parent) as folder:
+        key = folder / "key.pub"
         key.write_text(public_key.strip() + "\n")
         names = ["-n", ",".join(principals)]
         _keygen(

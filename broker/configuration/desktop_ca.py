@@ -12,10 +12,7 @@ machine has one of the new.
 from __future__ import annotations
 
 import ipaddress
-import os
-import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,9 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 from cryptography.x509.oid import NameOID
 
-from broker.configuration.ca import GATEWAY, belong_to_the_service, put
+from broker.configuration.ca import GATEWAY
 from broker.configuration.keyring import Standing, Step
 from broker.errors import InvalidRequest
+from broker.secret_files import put, put_first
 
 _AUTHORITY_DAYS = 3650
 MACHINE_LIFE = timedelta(days=14)  # of a machine's certificate; it gets another one after half of it
@@ -90,7 +88,8 @@ def gateway_login(secrets: Path) -> Path:
     authority = _certificate(_ensure(secrets, _NOW))
     if not _lives_on(path, authority, life / 2):
         key = ec.generate_private_key(ec.SECP256R1())
-        _put(path, key, _sign(secrets, key.public_key(), [x509.DNSName(GATEWAY)], Use.CLIENT_AUTH, life))
+        signed = _sign(secrets, key.public_key(), [x509.DNSName(GATEWAY)], Use.CLIENT_AUTH, life)
+        put(path, _both(key, signed))
     return path
 
 
@@ -133,25 +132,15 @@ def _ensure(secrets: Path, name: str) -> Path:
     """The authority's file, made where it is missing; of several processes at once, one makes it."""
     path = secrets / name
     if not path.is_file():
-        secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=secrets) as folder:
-            belong_to_the_service(Path(folder), secrets)
-            draft = Path(folder) / name
-            key = ec.generate_private_key(ec.SECP256R1())
-            _put(draft, key, _self_signed(key))
-            with suppress(FileExistsError):
-                os.link(draft, path)
+        key = ec.generate_private_key(ec.SECP256R1())
+        put_first(path, _both(key, _self_signed(key)))
     return path
 
 
-def _put(path: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-    """Write both into one file, whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+def _both(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bytes:
+    """As they lie in one file."""
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret + certificate.public_bytes(Encoding.PEM))
-    belong_to_the_service(draft, path.parent)
-    draft.rename(path)
+    return secret + certificate.public_bytes(Encoding.PEM)
 
 
 def _certificate(path: Path) -> x509.Certificate:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from broker.configuration import ca
+from broker.secret_files import put
 
 
 class Step(StrEnum):
@@ -50,7 +51,7 @@ def switch(secrets: Path, authority: str) -> None:
     """Sign with the next key from now on; of the one before it only the public half stays."""
     key, ahead = secrets / authority, secrets / f"{authority}.next"
     if ahead.is_file():
-        ca.put(secrets / f"{authority}.old.pub", key.with_name(f"{authority}.pub").read_text())
+        put(secrets / f"{authority}.old.pub", key.with_name(f"{authority}.pub").read_text())
         os.replace(ahead, key)
     os.replace(ahead.with_name(f"{authority}.next.pub"), key.with_name(f"{authority}.pub"))
 

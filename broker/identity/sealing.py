@@ -7,14 +7,13 @@ others, and the old ones are taken out when nothing lives that they sealed (brok
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from broker.secret_files import put, put_first
 
 
 def seal(secrets: Path, purpose: str, content: dict[str, Any]) -> str:
@@ -34,20 +33,20 @@ def unseal(secrets: Path, purpose: str, sealed: str, *, seconds: int | None = No
 def begin(secrets: Path) -> None:
     """Seal with a new key from now on; what older ones sealed is opened as before."""
     path = keys_file(secrets)
-    _write(path, [Fernet.generate_key().decode(), *path.read_text().split()], replace=True)
+    put(path, _lines([Fernet.generate_key().decode(), *path.read_text().split()]))
 
 
 def forget(secrets: Path) -> None:
     """Open nothing any more that another key sealed than the one that seals now."""
     path = keys_file(secrets)
-    _write(path, path.read_text().split()[:1], replace=True)
+    put(path, _lines(path.read_text().split()[:1]))
 
 
 def keys_file(secrets: Path) -> Path:
     """Where the keys are; they are made where there are none."""
     path = secrets / "sign-in.keys"
     if not path.exists():
-        _write(path, [Fernet.generate_key().decode()], replace=False)
+        put_first(path, _lines([Fernet.generate_key().decode()]))
     return path
 
 
@@ -61,15 +60,5 @@ def _read(path: Path, _changed: int) -> MultiFernet:
     return MultiFernet([Fernet(line) for line in path.read_text().split()])
 
 
-def _write(path: Path, keys: list[str], *, replace: bool) -> None:
-    """Whole or not at all; of several processes that make the file at once, the first one's stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write("".join(f"{key}\n" for key in keys))
-    if replace:
-        os.replace(name, path)
-        return
-    with suppress(FileExistsError):
-        os.link(name, path)
-    os.unlink(name)
+def _lines(keys: list[str]) -> str:
+    return "".join(f"{key}\n" for key in keys)

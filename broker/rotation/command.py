@@ -50,8 +50,7 @@ def rotate(name: str, at_once: bool) -> None:
 
     runtime = command_line.runtime()
     if not at_once:
-        steps.begin(runtime, name)
-        done = name in steps.CERTIFIED
+        done = steps.begin(runtime, name)
         click.echo(f"{name} is {'replaced' if done else 'being replaced: `beamdesk keys list` shows how far it is'}.")
         return
     left = steps.at_once(runtime, name)

@@ -21,6 +21,7 @@ from broker.identity.models import SignIn, User
 from broker.pools import renewal
 from broker.pools.models import Machine, MachineState
 from broker.rotation import steps
+from broker.rotation.rings import IN_STEPS, KEYS, Certified
 from broker.runtime import Runtime
 from broker.sessions.models import SessionState, UserSession
 
@@ -153,23 +154,23 @@ def test_what_seals_sign_ins_waits_for_the_sign_ins(runtime: Runtime, secrets: P
         db.flush()
         later = now() + timedelta(hours=12)
         db.add(SignIn(user_id=user.id, token_hash="b", expires_at=later, sealed_tokens=sealed, created_at=now()))
-    steps.begin(runtime, steps.SIGN_IN)
+    steps.begin(runtime, "sign-in")
     assert sealing.unseal(secrets, "tokens", sealed) == {"refresh": "r"}
-    assert waits_for(runtime, steps.SIGN_IN) == "sign-ins that are under way"
+    assert waits_for(runtime, "sign-in") == "sign-ins that are under way"
     hour_ago = (now() - timedelta(hours=1)).timestamp()
     with runtime.database.transaction() as db:
         db.execute(update(SignIn).values(created_at=now() - timedelta(hours=2)))
     os.utime(sealing.keys_file(secrets), (hour_ago, hour_ago))
     steps.advance(runtime)
-    assert waits_for(runtime, steps.SIGN_IN).startswith("sign-ins of before, until ")
+    assert waits_for(runtime, "sign-in").startswith("sign-ins of before, until ")
     with runtime.database.transaction() as db:
         db.execute(update(SignIn).values(revoked_at=now()))
     steps.advance(runtime)
-    assert step_of(runtime, steps.SIGN_IN) is Step.STEADY
+    assert step_of(runtime, "sign-in") is Step.STEADY
     assert sealing.unseal(secrets, "tokens", sealed) is None
 
 
-@pytest.mark.parametrize("name", steps.CERTIFIED)
+@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if isinstance(key, Certified)])
 def test_a_key_that_an_authority_certifies_is_replaced_at_once(runtime: Runtime, secrets: Path, name: str) -> None:
     of = {"broker": ca.broker_login, "ssh_gateway": ca.gateway_host}[name]
     before = of(secrets).certificate.read_text()
@@ -188,6 +189,22 @@ def test_nothing_is_begun_twice_and_nothing_that_is_not_there(runtime: Runtime, 
         steps.begin(runtime, "moon")
     with pytest.raises(NotFound, match="always replaced at once"):
         steps.at_once(runtime, "broker")
+
+
+def test_what_root_makes_belongs_to_the_service(runtime: Runtime, secrets: Path) -> None:
+    """An operator's command may run as root: the service must be able to read what it left."""
+    service = 65534 if os.geteuid() == 0 else os.geteuid()
+    for path in (secrets, *secrets.iterdir()):
+        os.chown(path, service, -1)
+    for name in KEYS:
+        steps.begin(runtime, name)
+    assert {path.name for path in secrets.iterdir()} >= {
+        "sign-in.keys",
+        "desktop_ca.next.pem",
+        "user_ca.next",
+        "broker",
+    }
+    assert {path.stat().st_uid for path in secrets.iterdir()} == {service}
 
 
 def believed(secrets: Path) -> list[str]:
@@ -236,7 +253,7 @@ def wanting(runtime: Runtime) -> set[int]:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-@pytest.mark.parametrize("authority", steps.AUTHORITIES)
+@pytest.mark.parametrize("authority", [ring.name for ring in IN_STEPS if ring.is_authority])
 def test_a_key_that_others_may_have_is_believed_no_longer(
     runtime: Runtime, secrets: Path, monkeypatch: pytest.MonkeyPatch, authority: str, begun: bool
 ) -> None:
