@@ -9,6 +9,7 @@ NAMES = (
     "audit",
     "claim",
     "clouds",
+    "desktops",
     "gateways",
     "idle",
     "launch",

@@ -50,17 +50,8 @@ def machine() -> None:
 
 
 def _serve(viewer: socket.socket) -> None:
-    viewer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with viewer:
-        viewer.sendall(rfb.VERSION)
-        rfb.exactly(viewer, 12)
-        viewer.sendall(bytes([1, rfb.SECURITY_VNC]))
-        rfb.exactly(viewer, 1)
-        viewer.sendall(bytes(16))
-        rfb.exactly(viewer, 16)
-        viewer.sendall(bytes(4))
-        rfb.exactly(viewer, 1)
-        viewer.sendall(struct.pack(">HH16xI", 1600, 900, 5) + b"bench")
+        welcome(viewer)
         while wish := viewer.recv(ECHOED):
             if wish[:1] == ECHO:
                 viewer.sendall(wish)
@@ -68,6 +59,20 @@ def _serve(viewer: socket.socket) -> None:
                 viewer.sendall(PICTURE)
                 for _ in range(MEGABYTES * 1024 * 1024 // len(PIECE)):
                     viewer.sendall(PIECE)
+
+
+def welcome(viewer: socket.socket) -> None:
+    """What a desktop says first, to anybody who knows its password or not."""
+    viewer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    viewer.sendall(rfb.VERSION)
+    rfb.exactly(viewer, 12)
+    viewer.sendall(bytes([1, rfb.SECURITY_VNC]))
+    rfb.exactly(viewer, 1)
+    viewer.sendall(bytes(16))
+    rfb.exactly(viewer, 16)
+    viewer.sendall(bytes(4))
+    rfb.exactly(viewer, 1)
+    viewer.sendall(struct.pack(">HH16xI", 1600, 900, 5) + b"bench")
 
 
 class Way:
