@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 
 from broker.gateways.first_frame import FirstFrame
 from broker.gateways.patience import Patience
-from broker.gateways.sides import NOT_YET
+from broker.gateways.sides import NOT_YET, RECORD
 from broker.gateways.viewer import Viewer
 
 CHUNK = 256 * 1024
-RECORD = 16 * 1024  # bytes, the most in one record of TLS
 MACHINE_LEFT = "the desktop closed the connection"
 MOST_FOR_MACHINE = 256 * 1024  # bytes that wait for a machine, beyond which its viewer is not read
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from broker.connections.stand_in import Exchange
 from broker.gateways.patience import Patience
-from broker.gateways.sides import NOT_YET, Side
+from broker.gateways.sides import NOT_YET, RECORD, Side
 
 PIECE = 1 << 16  # bytes that are read at a time
 PIECES = 16  # that one direction carries before the other one has its turn
@@ -55,10 +55,13 @@ class Flow:
             raise Left(f"what {self._name} says is not taken any more")
 
     def _take(self) -> None:
-        size = self.source.recv_into(self._buffer)
+        size = read = self.source.recv_into(self._buffer)
         self._moved = time.monotonic()
         if not size:
             raise Left(f"{self._name} left")
+        with suppress(OSError):  # that comes again
+            while read == RECORD and size + RECORD <= PIECE:
+                size += (read := self.source.recv_into(self._buffer[size:]))
         self._waiting = self._exchanged(self._buffer[:size])
 
     def _give(self) -> None:

@@ -7,6 +7,7 @@ import ssl
 from typing import Protocol
 
 NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+RECORD = 16 * 1024  # bytes, the most in one record of TLS, and so of one read; a full one is seldom the last
 _PIECE = 1 << 16
 
 
