@@ -37,7 +37,7 @@ from tests.ports import free_port
 from tests.servers import private_postgresql
 from tests.waiting import until
 
-SIGN_INS, THREADS = 1000, 8
+SIGN_INS, PEOPLE, THREADS = 1000, 200, 8
 TARGET, CPU = 100.0, 10.0  # sign-ins a second, and milliseconds of one core for each
 CALLBACK = "http://localhost:8080/sign-in/bench/callback"
 Prepared = tuple[openid.Begun, dict[str, str]]
@@ -63,18 +63,19 @@ def answers(issuer: str) -> bool:
         return False
 
 
-def approve(address: str) -> dict[str, str]:
-    """What the browser brings back from this authorization request."""
-    location = requests.get(address, allow_redirects=False, timeout=5).headers["Location"]
+def approve(address: str, who: str) -> dict[str, str]:
+    """What this person's browser brings back from this authorization request."""
+    asked = f"{address}&login_hint={who}"
+    location = requests.get(asked, allow_redirects=False, timeout=5).headers["Location"]
     return {name: one[0] for name, one in parse_qs(urlsplit(location).query).items()}
 
 
 def prepare(runtime: Runtime, number: int) -> list[Prepared]:
-    """Sign-ins whose browsers are on their way back."""
+    """Sign-ins of PEOPLE in turn, whose browsers are on their way back."""
 
-    def one(_: int) -> Prepared:
+    def one(turn: int) -> Prepared:
         address, kept = openid.begin(runtime, "bench", CALLBACK, "/")
-        answer = approve(address)
+        answer = approve(address, f"person-{turn % PEOPLE}")
         return openid.begun(runtime, "bench", kept, answer), answer
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -146,7 +147,7 @@ def deployment(folder: Path, issuer: str, database: str) -> Iterator[Runtime]:
 
 def measure(runtime: Runtime, issuer: str, title: str) -> list[Row]:
     """The broker on this database, beside the floor."""
-    for one in prepare(runtime, 50):
+    for one in prepare(runtime, PEOPLE):  # who have their accounts from here on
         finish(runtime, one)
     floor, floor_cpu, _ = rate(Floor(issuer), prepare(runtime, SIGN_INS))
     ours, cpu, took = rate(lambda one: finish(runtime, one), prepare(runtime, SIGN_INS))

@@ -89,17 +89,22 @@ class Minimal(ThreadingHTTPServer):
         proof = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=")
         if asked is None or asked["code_challenge"] != proof.decode() or asked["redirect_uri"] != form["redirect_uri"]:
             return 400, {"error": "invalid_grant", "error_description": "no such <b>code</b>"}
-        return 200, self._tokens({"nonce": asked["nonce"]})
+        return 200, self._tokens({"nonce": asked["nonce"], "sub": asked.get("login_hint", self.person["sub"])})
+
+    def about(self, access: str) -> Claims:
+        """Whom the access token is of: the person, or whom the request's hint named."""
+        subject = access.rpartition(".")[0]
+        known = subject in ("", self.person["sub"])
+        return self.person if known else {**self.person, "sub": subject, "preferred_username": subject}
 
     def _tokens(self, more: Claims) -> Claims:
         refresh = secrets.token_urlsafe(16)
         with self._lock:
             self._refresh.add(refresh)
-        access = secrets.token_urlsafe(16)
         claims = {"iss": self.issuer, "aud": CLIENT, "sub": self.person["sub"], "sid": "sid-1", **more}
         claims |= {"iat": int(time.time()), "exp": int(time.time()) + 300}
         return {
-            "access_token": access,
+            "access_token": f"{claims['sub']}.{secrets.token_urlsafe(16)}",
             "token_type": "Bearer",
             "id_token": self.signed(self.change_id_token(claims)),
             "refresh_token": refresh,
@@ -131,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/jwks":
             self.say({"keys": [key.as_dict(private=False) for key in self.server.published]})
         elif path == "/me":
-            self.say(self.server.change_userinfo(self.server.person))
+            access = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            self.say(self.server.change_userinfo(self.server.about(access)))
         elif path == "/authorize":
             answer = self.server.answer_to(self.path)
             back = parse_qs(urlsplit(self.path).query)["redirect_uri"][0]
