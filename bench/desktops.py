@@ -19,12 +19,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from agents.machine import seat
 from agents.protocol import RDP_DOOR, VNC_DOOR
-from bench import rdp
-from bench.gateways import Way, program, welcome
+from bench import machines, rdp
+from bench.gateways import Way
+from bench.machines import ECHO, ECHOED, SIZE
 from bench.rows import Row, percentile, write
 from broker import rfb
 from tests.doors import doors
@@ -35,14 +37,12 @@ from tests.servers import private_redis
 
 MACHINE, DOOR = ("127.93.0.3", 5901), ("127.93.0.3", VNC_DOOR)
 RDP_MACHINE = (rdp.MACHINE[0], RDP_DOOR)
-SIZE = (1600, 900)
 ACTIVE, WATCHED, RECORDED = 50, 20, 10  # desktops; seconds; seconds
 OPEN = {"browser": 250, "rdp": 150, "ssh": 100}
 LEAST = 50  # active desktops for each core
 ENCODINGS = (7, 16, 5, 2, 0, -24, -250, -223, -224, -308)  # tight first, quality 8 of 9, compression 6, sizes
 ASK = struct.pack(">BBHHHH", 3, 1, 0, 0, *SIZE)
-PLAY, ECHO = b"P", b"E"
-ECHOED = 64  # bytes
+PLAY = b"P"
 
 Trace = list[tuple[float, bytes]]  # when it was heard, in seconds, and what
 
@@ -107,19 +107,15 @@ def _heard(viewer: socket.socket, seconds: float) -> Trace:
 def machine(folder: str) -> None:
     """The machines' program, which plays what was recorded; it never returns."""
     trace = [(float(path.name), path.read_bytes()) for path in sorted(Path(folder).iterdir())]
-    with socket.create_server(MACHINE, backlog=1000) as server:
-        print("ready", flush=True)
-        for number in range(sys.maxsize):
-            threading.Thread(target=_serve, args=(server.accept()[0], trace, number), daemon=True).start()
+    machines.serve(MACHINE, partial(_welcome, trace))
 
 
-def _serve(viewer: socket.socket, trace: Trace, number: int) -> None:
-    with viewer:
-        welcome(viewer)
-        while wish := viewer.recv(ECHOED):
-            if wish[:1] == PLAY:
-                _play(viewer, trace, number)
-            viewer.sendall(wish)
+def _welcome(trace: Trace, viewer: socket.socket, number: int) -> None:
+    machines.greet(viewer)
+    while wish := viewer.recv(ECHOED):
+        if wish[:1] == PLAY:
+            _play(viewer, trace, number)
+        viewer.sendall(wish)
 
 
 def _play(viewer: socket.socket, trace: Trace, number: int) -> None:
@@ -284,16 +280,13 @@ def _available() -> float:
 
 
 @contextmanager
-def machines(trace: Trace) -> Iterator[None]:
+def played(trace: Trace) -> Iterator[None]:
     """The machines' programs of both kinds, behind their doors."""
     with tempfile.TemporaryDirectory(prefix="beamdesk-bench-") as folder, ExitStack() as stack:
         for moment, said in trace:
             (Path(folder) / f"{moment:09.5f}").write_bytes(said)
-        played = f"from bench.desktops import machine; machine({folder!r})"
-        for serve in (played, "from bench.rdp import machine; machine()"):
-            started = stack.enter_context(program(sys.executable, "-c", serve))
-            assert started.stdout is not None
-            started.stdout.readline()
+        stack.enter_context(machines.machine("bench.desktops", folder))
+        stack.enter_context(machines.machine("bench.rdp"))
         stack.enter_context(doors((DOOR, MACHINE), (rdp.DOOR, rdp.MACHINE)))
         yield
 
@@ -301,6 +294,6 @@ def machines(trace: Trace) -> Iterator[None]:
 def main() -> None:
     """Record, play, and open many."""
     trace = record()
-    with machines(trace):
+    with played(trace):
         write(active(trace))
         write(at_once())

@@ -8,21 +8,19 @@ without. Rounds of all three ways alternate, so that noise meets all of them.
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agents.protocol import VNC_DOOR
-from bench import rdp
+from bench import machines, rdp
+from bench.machines import ECHO, ECHOED, program
 from bench.rows import Row, percentile, write
 from broker import rfb
 from tests.doors import doors
@@ -33,46 +31,20 @@ from tests.waiting import until
 
 MACHINE, DOOR = ("127.93.0.1", 5901), ("127.93.0.1", VNC_DOOR)
 ROUNDS, MEGABYTES, ECHOES, OPEN, OPENINGS = 7, 256, 2000, 20, 30
-PIECE = bytes(256 * 1024)
 PICTURE = struct.pack(">BxHHHHHi", 0, 1, 0, 0, 16384, 16384, 0)  # the head of an update; its pixels are the stream
-STREAM, ECHO = b"S", b"E"
-ECHOED = 64  # bytes
+STREAM = b"S"
 
 Opener = Callable[[], "Way"]
 
 
 def machine() -> None:
     """The machine's program; it never returns."""
-    with socket.create_server(MACHINE, backlog=100) as server:
-        print("ready", flush=True)
-        while True:
-            threading.Thread(target=_serve, args=(server.accept()[0],), daemon=True).start()
+    machines.serve(MACHINE, _welcome)
 
 
-def _serve(viewer: socket.socket) -> None:
-    with viewer:
-        welcome(viewer)
-        while wish := viewer.recv(ECHOED):
-            if wish[:1] == ECHO:
-                viewer.sendall(wish)
-            else:
-                viewer.sendall(PICTURE)
-                for _ in range(MEGABYTES * 1024 * 1024 // len(PIECE)):
-                    viewer.sendall(PIECE)
-
-
-def welcome(viewer: socket.socket) -> None:
-    """What a desktop says first, to anybody who knows its password or not."""
-    viewer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    viewer.sendall(rfb.VERSION)
-    rfb.exactly(viewer, 12)
-    viewer.sendall(bytes([1, rfb.SECURITY_VNC]))
-    rfb.exactly(viewer, 1)
-    viewer.sendall(bytes(16))
-    rfb.exactly(viewer, 16)
-    viewer.sendall(bytes(4))
-    rfb.exactly(viewer, 1)
-    viewer.sendall(struct.pack(">HH16xI", 1600, 900, 5) + b"bench")
+def _welcome(viewer: socket.socket, _: int) -> None:
+    machines.greet(viewer)
+    machines.obey(viewer, MEGABYTES, first=PICTURE)
 
 
 class Way:
@@ -162,16 +134,6 @@ def opening(open_: Opener) -> float:
 
 
 @contextmanager
-def program(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs meanwhile."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as started:
-        try:
-            yield started
-        finally:
-            started.send_signal(signal.SIGTERM)
-
-
-@contextmanager
 def peer() -> Iterator[tuple[str, int]]:
     """Plain websockify before the machine: its address and its process."""
     address = f"127.0.0.1:{free_port()}"
@@ -239,14 +201,11 @@ def beside(name: str, values: dict[str, float], unit: str, note: str = "") -> Ro
 
 def main() -> None:
     """The three ways, one after the other, again and again."""
-    serve = "from bench.gateways import machine; machine()"
     with (
-        program(sys.executable, "-c", serve) as started,
+        machines.machine("bench.gateways"),
         doors((DOOR, MACHINE)),
         gateway() as (desk, pid),
         peer() as (address, peer_pid),
     ):
-        assert started.stdout is not None
-        started.stdout.readline()
         write(measure(desk, pid, address, peer_pid))
     write(rdp.rows())

@@ -11,10 +11,7 @@ from __future__ import annotations
 import shutil
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +19,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agents.protocol import RDP_DOOR
+from bench import machines
+from bench.machines import ECHO, ECHOED, program
 from bench.rows import Row, percentile
 from broker.configuration import desktop_ca
 from broker.connections import tickets
@@ -35,10 +34,8 @@ from tests.waiting import until
 
 MACHINE, DOOR = ("127.93.0.2", 3389), ("127.93.0.2", RDP_DOOR)
 ROUNDS, MEGABYTES, ECHOES, OPEN, OPENINGS, AT_ONCE = 9, 512, 2000, 40, 200, 4
-PIECE = bytes(256 * 1024)
 ANSWER = packet(0xD0, b"\x02\x00\x08\x00\x01\x00\x00\x00")
-STREAM, ECHO = b"S", b"E"
-ECHOED = 64  # bytes
+STREAM = b"S"
 
 HAPROXY = """
 global
@@ -78,23 +75,13 @@ Opener = Callable[[], socket.socket]
 
 def machine() -> None:
     """The machine's program; it never returns."""
-    with socket.create_server(MACHINE, backlog=1000) as server:
-        print("ready", flush=True)
-        while True:
-            threading.Thread(target=_serve, args=(server.accept()[0],), daemon=True).start()
+    machines.serve(MACHINE, _welcome)
 
 
-def _serve(client: socket.socket) -> None:
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with client:
-        client.recv(1000)
-        client.sendall(ANSWER)
-        while wish := client.recv(ECHOED):
-            if wish[:1] == ECHO:
-                client.sendall(wish)
-            else:
-                for _ in range(MEGABYTES * 1024 * 1024 // len(PIECE)):
-                    client.sendall(PIECE)
+def _welcome(client: socket.socket, _: int) -> None:
+    client.recv(1000)
+    client.sendall(ANSWER)
+    machines.obey(client, MEGABYTES)
 
 
 def opened(address: tuple[str, int], ticket: str = "x" * 32) -> socket.socket:
@@ -158,16 +145,6 @@ def _pss_of(pid: int) -> int:
         return int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return 0
-
-
-@contextmanager
-def program(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs meanwhile."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as started:
-        try:
-            yield started
-        finally:
-            started.terminate()
 
 
 @contextmanager
@@ -246,8 +223,5 @@ def beside(name: str, values: dict[str, float], unit: str, *, at_least: float | 
 
 def rows() -> list[Row]:
     """All ways, one after the other, again and again."""
-    serve = "from bench.rdp import machine; machine()"
-    with program(sys.executable, "-c", serve) as started, doors((DOOR, MACHINE)), gateway() as here, peers() as others:
-        assert started.stdout is not None
-        started.stdout.readline()
+    with machines.machine("bench.rdp"), doors((DOOR, MACHINE)), gateway() as here, peers() as others:
         return measure({"direct": (lambda: opened(MACHINE), 0), "gateway": here, **others})
