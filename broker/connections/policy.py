@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broker.identity.models import User
 from broker.settings import Policy, Settings
 
 EVERYTHING = Policy()
@@ -35,6 +36,11 @@ def applying(settings: Settings, environment: str, user: str, groups: Iterable[s
         return NOTHING
     mine = frozenset(groups)
     return strictest([own.policy, *(one for one in settings.policies.values() if one.fits(user, mine))])
+
+
+def of_all(settings: Settings, environment: str, users: Iterable[User]) -> Policy:
+    """What may be done where all of these users have a part in it."""
+    return strictest(applying(settings, environment, user.name, user.groups) for user in users)
 
 
 def by_ssh(policy: Policy) -> bool:

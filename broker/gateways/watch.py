@@ -1,5 +1,5 @@
-"""Closes open connections whose session is over, whose user signed out, or that are no longer shared with who has them:
-it looks in SQL, and ends their processes.
+"""Closes open connections whose session is over or was handed over, whose user signed out, or that are no longer shared
+with who has them: it looks in SQL, and ends their processes.
 
 It watches every desktop of this host, by whichever door, those of a gateway that was killed as well. A look that fails,
 because the database is away, closes nothing.
@@ -81,7 +81,9 @@ def _is_over() -> ColumnElement[bool]:
     """A certificate lives as long as the lease: it outlives a sign-in that grew old, not one that was ended."""
     grew_old = and_(Connection.certificate_id.is_(None), SignIn.expires_at < now())
     withdrawn = or_(SignIn.revoked_at.is_not(None), Certificate.withdrawn_at.is_not(None))
-    return or_(UserSession.state != SessionState.READY, grew_old, withdrawn, _is_shared_no_longer())
+    handed_over = and_(Connection.share_id.is_(None), Connection.user_id != UserSession.user_id)
+    ended = UserSession.state != SessionState.READY
+    return or_(ended, handed_over, grew_old, withdrawn, _is_shared_no_longer())
 
 
 def _is_shared_no_longer() -> ColumnElement[bool]:

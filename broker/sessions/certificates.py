@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, aliased
 
 from broker import events
 from broker.configuration import ca
@@ -75,7 +75,7 @@ def _issue(runtime: Runtime, person: Person, session_id: int, key: PublicKey, *,
         session_id=session_id,
         address=desktop.address,
         host=desktop.machine,
-        user=desktop.user,
+        user=desktop.account,
         gateway=files.Gateway(host, port, runtime.settings.ssh_account, ca.GATEWAY),
         certificate=certificate,
         host_cas=ca.trusted(secrets).hosts,
@@ -142,25 +142,28 @@ class Live:
 
 def live(db: Session, settings: Settings) -> Sequence[Live]:
     """The certificates with which somebody may come in at this moment, as sessions, sign-ins and policies are now."""
+    owner, account = aliased(User), aliased(User)
     rows = db.execute(
-        select(Certificate.id, Machine.address, UserSession.environment, User.name, User.groups)
+        select(Certificate.id, Machine.address, UserSession.environment, owner, account)
         .join(UserSession, UserSession.id == Certificate.session_id)
-        .join(User, User.id == UserSession.user_id)
+        .join(owner, owner.id == UserSession.user_id)
+        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
         .join(Machine, Machine.id == UserSession.machine_id)
         .join(SignIn, SignIn.id == Certificate.sign_in_id)
         .where(*opens_now())
     )
     return [
         Live(serial, address)
-        for serial, address, environment, user, groups in rows
-        if address and policy.by_ssh(policy.applying(settings, environment, user, groups))
+        for serial, address, environment, *users in rows
+        if address and policy.by_ssh(policy.of_all(settings, environment, users))
     ]
 
 
 def opens_now() -> tuple[ColumnElement[bool], ...]:
     """Conditions of such certificates, joined with their sessions and sign-ins."""
     stands = (Certificate.withdrawn_at.is_(None), SignIn.revoked_at.is_(None), Certificate.expires_at > now())
-    return (UserSession.state == SessionState.READY, *stands)
+    of_owner = Certificate.user_id == UserSession.user_id  # not of who has handed it over since
+    return (UserSession.state == SessionState.READY, of_owner, *stands)
 
 
 def used(db: Session, settings: Settings, serial: int) -> Desktop:
@@ -172,6 +175,8 @@ def used(db: Session, settings: Settings, serial: int) -> Desktop:
         db.get_one(SshKey, certificate.ssh_key_id).used_at = now()
         events.changed(db, "key", certificate.ssh_key_id, certificate.user_id)
     session = db.get_one(UserSession, certificate.session_id)
+    if session.user_id != certificate.user_id:
+        raise SessionNotReady(f"Session {session.id} was handed over.", hint="Ask its owner to share it with you.")
     desktop = service.desktop_of(db, settings, session, certificate.sign_in_id)
     _must_be_open(desktop)
     return desktop

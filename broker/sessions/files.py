@@ -23,7 +23,7 @@ def rdp(runtime: Runtime, person: Person, session_id: int) -> str:
     ends_here = settings.tls == "gateway"
     text = files.rdp(
         address=runtime.settings.rdp_address,
-        user=desktop.user,
+        user=desktop.account,
         password=stand_in(desktop.password, ticket) if ends_here else desktop.password,
         ticket=ticket,
         named_by_certificate=ends_here,

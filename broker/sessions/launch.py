@@ -18,7 +18,6 @@ from broker import metrics, work
 from broker.clouds.adapter import open_cloud
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, MachineFault, WrongState
-from broker.identity.models import User
 from broker.pools.access import agent, settle
 from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
@@ -87,7 +86,7 @@ def _attach(runtime: Runtime, session_id: int) -> None:
     with runtime.database.reading() as db:
         session = db.get_one(UserSession, session_id)
         machine = db.get_one(Machine, session.machine_id)
-        user = db.get_one(User, session.user_id)
+        user = service.account_of(db, session)
     cloud = open_cloud(runtime.settings.clouds[machine.cloud])
     home = Home(user.name, user.uid)
     began = time.monotonic()

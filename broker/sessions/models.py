@@ -53,6 +53,7 @@ class UserSession(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))  # it runs as, where handed over
     group: Mapped[str] = mapped_column(String(64), default="")  # of the owner's, the one that it counts for
     environment: Mapped[str] = mapped_column(String(40))
     wish: Mapped[dict[str, Any]]

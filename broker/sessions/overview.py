@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from broker.connections import policy
 from broker.database import now
@@ -68,7 +68,8 @@ class UseFacts:
 
 @dataclass(frozen=True)
 class Card:
-    """One session. Times in UTC, durations in seconds; `place` 1 is next in the queue."""
+    """One session. Times in UTC, durations in seconds; `place` 1 is next in the queue. `account` is the one on its
+    machine: not `user` where somebody has handed it over."""
 
     id: int
     user: str
@@ -98,6 +99,9 @@ class Card:
     use: UseFacts | None
     policy: Policy
     not_allowed: list[str]
+    group: str
+    account: str
+    account_name: str
 
     @property
     def can_extend(self) -> bool:
@@ -148,22 +152,24 @@ def cards(
     db: Session, settings: Settings, *which: ColumnElement[bool], limit: int = 200, before: int | None = None
 ) -> list[Card]:
     """The cards of the sessions of which these hold, the newest first."""
+    account = aliased(User)
     query = (
-        select(UserSession, User, Machine)
+        select(UserSession, User, account, Machine)
         .join(User, User.id == UserSession.user_id)
+        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
         .outerjoin(Machine, Machine.id == UserSession.machine_id)
         .where(*which, *([UserSession.id < before] if before is not None else []))
         .order_by(UserSession.id.desc())
         .limit(limit)
     )
     rows = db.execute(query).all()
-    marks = _marks(db, [session.id for session, _, _ in rows])
-    queued = any(session.state == S.QUEUED for session, _, _ in rows)
+    marks = _marks(db, [session.id for session, *_ in rows])
+    queued = any(session.state == S.QUEUED for session, *_ in rows)
     queues = waiting.look(db, settings) if queued else None
     moment = now()
     return [
-        _card(settings, session, user, machine, marks.get(session.id, {}), queues, moment)
-        for session, user, machine in rows
+        _card(settings, session, user, runs_as, machine, marks.get(session.id, {}), queues, moment)
+        for session, user, runs_as, machine in rows
     ]
 
 
@@ -178,6 +184,7 @@ def _card(
     settings: Settings,
     session: UserSession,
     user: User,
+    account: User,
     machine: Machine | None,
     marks: dict[str, float],
     queues: Queues | None,
@@ -188,7 +195,7 @@ def _card(
     found = wishes.prospects(settings, queues, session) if queues and session.state == S.QUEUED else wishes.NONE
     ready = session.state == S.READY
     longest = timedelta(hours=settings.leases.maximum_hours)
-    allowed = policy.applying(settings, session.environment, user.name, user.groups)
+    allowed = policy.of_all(settings, session.environment, (user, account))
     return Card(
         id=session.id,
         user=user.name,
@@ -218,6 +225,9 @@ def _card(
         use=_use(settings, session, user, moment) if ready else None,
         policy=allowed,
         not_allowed=policy.in_words(allowed),
+        group=session.group,
+        account=account.name,
+        account_name=account.full_name,
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.connections import tickets
 from broker.connections.models import Share, ShareKind, Ticket, Way
-from broker.connections.policy import NOTHING, applying, strictest
+from broker.connections.policy import NOTHING, applying, of_all, strictest
 from broker.database import now
 from broker.errors import (
     AlreadyRunning,
@@ -228,6 +228,8 @@ def mine(db: Session, person: Person, session_id: int, *, others: Right = Right.
     session = db.get(UserSession, session_id)
     own = session is not None and session.user_id == person.user_id
     if session is None or not (own or person.may(Right.LOOK)):
+        if session is not None and session.account_id == person.user_id:
+            raise NotFound(f"You have handed session {session_id} over.", hint="It is in your history.")
         raise NotFound(f"There is no session {session_id} of yours.", hint="Look at your list of sessions.")
     if not own:
         person.must(others)
@@ -239,6 +241,7 @@ def end(runtime: Runtime, person: Person, session_id: int, *, reason: str = "") 
     with runtime.database.transaction() as db:
         session = mine(db, person, session_id, others=Right.OPERATE)
         db.refresh(session, with_for_update=True)  # a second click, or its launch, may be at it at this moment
+        mine(db, person, session_id, others=Right.OPERATE)  # and it may have been handed over
         if session.state in ACTIVE:
             by = BY_OWNER if session.user_id == person.user_id else "ended by an administrator"
             close(db, session, reason=reason or by, actor=person.name)
@@ -309,7 +312,8 @@ def ticket(runtime: Runtime, person: Person, session_id: int) -> str:
 class Desktop:
     """Where a session's desktop is, for those who carry its bytes. `password` never leaves the broker's side.
 
-    `user` is who opens it: its owner, or a guest, who comes by a share. `policy` is what this connection may do.
+    `user` is who opens it: its owner, or a guest, who comes by a share. `account` is the one on the machine: of who
+    launched it, also where it was handed over since. `policy` is what this connection may do.
     """
 
     session_id: int
@@ -321,6 +325,7 @@ class Desktop:
     address: str
     host_key: str
     password: str
+    account: str = ""
     share_id: int | None = None
     view_only: bool = False
     recorded: bool = False
@@ -395,7 +400,7 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
             f"Session {session.id} is {session.state}; it has no desktop to open.",
             hint="Open it from the portal again.",
         )
-    user = db.get_one(User, session.user_id)
+    user, account = db.get_one(User, session.user_id), account_of(db, session)
     return Desktop(
         session_id=session.id,
         user_id=user.id,
@@ -406,8 +411,14 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
         address=machine.address,
         host_key=machine.host_key or "",
         password=session.password,
-        policy=applying(settings, session.environment, user.name, user.groups),
+        account=account.name,
+        policy=of_all(settings, session.environment, (user, account)),
     )
+
+
+def account_of(db: Session, session: UserSession) -> User:
+    """Whose account and home the session has on its machine: its owner's, or of who launched it and handed it over."""
+    return db.get_one(User, session.account_id or session.user_id)
 
 
 def first_end(settings: Settings, session: UserSession) -> datetime:

@@ -1,4 +1,4 @@
-"""Support's questions whether it may join a session, and what its owner answered."""
+"""What is asked about a session, and what was answered: support may join it, somebody may have it."""
 
 from __future__ import annotations
 
@@ -34,3 +34,31 @@ class JoinRequest(Base):
     answer: Mapped[Answer | None] = mapped_column(String(16))
     answered_at: Mapped[datetime | None]
     share_id: Mapped[int | None] = mapped_column(ForeignKey("shares.id"))
+
+
+class Outcome(StrEnum):
+    """What became of an offer."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+class Handover(Base):
+    """A session is offered to somebody, who becomes its owner by accepting; open until it is answered or too old.
+
+    `made_by_id` is the giver, or an administrator, who says why in `reason`. Kept as a record of both consents.
+    """
+
+    __tablename__ = "handovers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
+    giver_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    receiver_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    made_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    offered_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    outcome: Mapped[Outcome | None] = mapped_column(String(16))
+    answered_at: Mapped[datetime | None]

@@ -144,24 +144,25 @@ def shared_desktop(db: Session, settings: Settings, share: Share) -> SharedDeskt
 
 
 def _desktops(db: Session, settings: Settings, *which: ColumnElement[bool]) -> list[SharedDesktop]:
-    owner, guest = aliased(User), aliased(User)
+    owner, guest, account = aliased(User), aliased(User), aliased(User)
     query = (
-        select(Share, UserSession, owner, guest)
+        select(Share, UserSession, owner, guest, account)
         .join(UserSession, UserSession.id == Share.session_id)
         .join(owner, owner.id == UserSession.user_id)
         .join(guest, guest.id == Share.user_id)
+        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
         .where(*which)
         .order_by(Share.id.desc())
     )
     return [_desktop(settings, *row) for row in db.execute(query)]
 
 
-def _desktop(settings: Settings, share: Share, session: UserSession, owner: User, guest: User) -> SharedDesktop:
+def _desktop(
+    settings: Settings, share: Share, session: UserSession, owner: User, guest: User, account: User
+) -> SharedDesktop:
     environment = settings.environments.get(session.environment)
     ready = session.state == SessionState.READY
-    allowed = policy.strictest(
-        policy.applying(settings, session.environment, user.name, user.groups) for user in (owner, guest)
-    )
+    allowed = policy.of_all(settings, session.environment, (owner, guest, account))
     return SharedDesktop(
         id=share.id,
         kind=ShareKind(share.kind),

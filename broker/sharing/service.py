@@ -67,17 +67,18 @@ def withdraw(runtime: Runtime, person: Person, session_id: int, share_id: int) -
         session = own(db, person, session_id)
         if session.id != db.scalar(select(Share.session_id).where(Share.id == share_id)):
             raise NotFound(f"Session {session_id} has no share {share_id}.", hint="Look at its list of shares.")
-        _withdraw(db, session, person, or_(Share.id == share_id, Share.link_id == share_id))
+        withdraw_where(db, session, person, or_(Share.id == share_id, Share.link_id == share_id))
 
 
 def withdraw_all(runtime: Runtime, person: Person, session_id: int) -> None:
     """Withdraw every share of the session, links as well. Twice is once."""
     with runtime.database.transaction() as db:
         session = own(db, person, session_id)
-        _withdraw(db, session, person, Share.session_id == session.id)
+        withdraw_where(db, session, person, Share.session_id == session.id)
 
 
-def _withdraw(db: Session, session: UserSession, person: Person, which: ColumnElement[bool]) -> None:
+def withdraw_where(db: Session, session: UserSession, person: Person, which: ColumnElement[bool]) -> None:
+    """Withdraw these shares of the session, in the transaction of `db`."""
     hold_shares(db, session.id)
     for share in db.scalars(select(Share).where(which, Share.withdrawn_at.is_(None)).with_for_update()):
         share.withdrawn_at, share.withdrawn_by_id = now(), person.user_id
@@ -159,6 +160,8 @@ def own_ready(db: Session, person: Person, session_id: int) -> UserSession:
     """The person's own ready session, alone in the hands of this transaction."""
     session = own(db, person, session_id)
     hold_shares(db, session.id)
+    db.refresh(session)
+    own(db, person, session_id)  # it may have been handed over meanwhile
     if session.state != SessionState.READY:
         raise SessionNotReady(
             f"Session {session.id} is {session.state}; only a ready one can be shared.", hint="Wait until it is ready."

@@ -51,6 +51,9 @@ def answer(runtime: Runtime, person: Person, request_id: int, given: Answer) -> 
         if request is None or session is None or session.user_id != person.user_id:
             raise NotFound(f"Nobody asks you {request_id}.", hint="Look at your start page.")
         hold_shares(db, session.id)
+        db.refresh(session)
+        if session.user_id != person.user_id:  # it was handed over at this moment
+            raise NotFound(f"Nobody asks you {request_id}.", hint="Look at your start page.")
         _decide(db, request, given)
         if given in ALLOWED:
             _must_be_ready(session)

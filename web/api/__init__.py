@@ -14,6 +14,7 @@ from web.api import (
     document,
     environments,
     files,
+    handovers,
     keys,
     machines,
     operations,
@@ -45,6 +46,7 @@ def register(app: APIFlask) -> None:
         keys,
         shares,
         support,
+        handovers,
         recordings,
         courses,
     ):

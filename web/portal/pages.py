@@ -18,8 +18,8 @@ from broker.identity.service import Person
 from broker.sessions import availability, overview, service
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
+from broker.sharing import offers, recordings, support
 from broker.sharing import overview as sharing
-from broker.sharing import recordings, support
 from web import security
 from web.guessing import check_password
 from web.site import person, person_or_none, site
@@ -37,7 +37,7 @@ def around_every_page() -> dict[str, Any]:
     who = None
     with suppress(SQLAlchemyError):
         who = person_or_none()
-    asks = {"soon": _soon, "has_courses": _has_courses, "asking": _asking}
+    asks = {"soon": _soon, "has_courses": _has_courses, "asking": _asking, "handovers": _handovers}
     asked = {name: partial(ask, who) for name, ask in asks.items()} if who else {}
     return {"title": site().settings.title, "desktop_url": desktop_url, "person": who, **asked}
 
@@ -65,6 +65,12 @@ def _soon(who: Person) -> dict[str, list[Card]]:
 def _asking(who: Person) -> list[Any]:
     with suppress(SQLAlchemyError), site().runtime.database.reading() as db:
         return support.open_questions(db, who)
+    return []
+
+
+def _handovers(who: Person) -> list[offers.Offer]:
+    with suppress(SQLAlchemyError), site().runtime.database.reading() as db:
+        return offers.open_now(db, site().settings, who)
     return []
 
 
@@ -116,7 +122,8 @@ def history() -> str:
         ended = overview.ended(db, site().settings, person(), limit=PAGE + 1, before=before)
         ids = [card.id for card in ended]
         visits, recorded = sharing.visits(db, ids), recordings.of_sessions(db, site().settings, ids)
-    shown = {"ended": ended[:PAGE], "visits": visits, "recorded": recorded}
+        handed_over = offers.given(db, site().settings, person()) if before is None else []
+    shown = {"ended": ended[:PAGE], "visits": visits, "recorded": recorded, "handed_over": handed_over}
     return render_template(template, **shown, more=len(ended) > PAGE, first=before is None)
 
 

@@ -42,6 +42,7 @@ from tests.integration.gateways.rdp_peers import (
     machine,
     packet,
 )
+from tests.integration.gateways.receivers import handed_over
 from tests.waiting import until
 
 JOINED, NO, NO_WITHOUT_TLS = (CHOSEN, TLS), (REFUSED, 4), (REFUSED, 1)
@@ -313,6 +314,19 @@ def test_signing_out_closes_what_was_opened_with_that_sign_ins_file(desk: RdpDes
     assert client.chosen == JOINED
     identity.sign_out(desk.lab.runtime, desk.person)
     assert client.is_closed()
+
+
+def test_a_desktop_that_is_handed_over_closes_and_opens_by_the_receivers_file_alone(
+    desk: RdpDesk, machine: Machine
+) -> None:
+    """The giver's file from before is worth nothing; the receiver's names the account that is on the machine."""
+    client, before = desk(), desk.ticket()
+    assert client.chosen == JOINED
+    receiver = handed_over(desk, "bob")
+    assert client.is_closed()
+    assert desk(before).chosen == NO
+    assert "username:s:alice\x1f" in receiver.file()
+    assert receiver().chosen == JOINED
 
 
 def test_a_process_that_hangs_is_ended_by_force(desk: RdpDesk, machine: Machine) -> None:

@@ -20,7 +20,8 @@ from broker.database import now
 from broker.identity.service import sign_out
 from broker.sessions import certificates
 from broker.sessions.models import SessionState
-from tests.integration.gateways.ssh_lab import SshLab, Visitor, closing_lab
+from tests.integration.gateways.receivers import handed_over
+from tests.integration.gateways.ssh_lab import MINE, SshLab, Visitor, closing_lab
 from tests.ssh import new_key, ssh, write_file
 from tests.waiting import until
 
@@ -104,6 +105,20 @@ def test_removing_a_key_closes_its_connections(lab: SshLab, tmp_path: Path) -> N
         until(lambda: process.poll() is not None, "ssh to end", SOON)
         stays(other)
     assert "Permission denied" in ssh(file, "desktop", "true").stderr
+
+
+def test_handing_over_closes_the_givers_connections_and_the_receiver_comes_in_as_the_same_account(lab: SshLab) -> None:
+    """The giver's certificates open nothing any more; the account on the machine stays the giver's."""
+    giver = lab.visitor()
+    before = giver.file()
+    with giver.open_ssh(before) as process:
+        receiver = handed_over(giver, "bob")
+        closes(process, giver)
+        assert "Permission denied" in ssh(before, "desktop", "true").stderr
+        after = ssh(receiver.file(), "desktop", "id", "-un")
+        assert (after.stdout.strip(), after.returncode) == (MINE, 0), after.stderr
+        with receiver.open_ssh():
+            assert {row.user_id for row in receiver.rows(open_=True)} == {receiver.person.user_id}
 
 
 def test_a_killed_carrier_takes_its_sshd_along(lab: SshLab) -> None:

@@ -153,9 +153,16 @@ def open_as(their_browser: Browser, site: str, new_person: NewPerson) -> Iterato
     contexts, complaints = [], []
 
     def page(
-        name: str, path: str = "/", *, admin: bool = False, width: int = 1280, at: str = site, **options: object
+        name: str,
+        path: str = "/",
+        *,
+        admin: bool = False,
+        groups: tuple[str, ...] = (),
+        width: int = 1280,
+        at: str = site,
+        **options: object,
     ) -> Page:
-        new_person(name, admin=admin)
+        new_person(name, admin=admin, groups=groups)
         context = their_browser.new_context(viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
         contexts.append(context)
         shown = context.new_page()

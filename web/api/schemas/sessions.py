@@ -123,7 +123,8 @@ class PolicyOut(Given):
 
 class SessionOut(Given):
     """One user's desktop. Durations in seconds; `launch` says when each stage was reached, since the click.
-    `not_allowed` says in sentences what the policy does not allow to a connection that is opened now."""
+    `not_allowed` says in sentences what the policy does not allow to a connection that is opened now. `account` is the
+    one on its machine: not `user` where somebody has handed it over. It counts for `group`, which may be none ("")."""
 
     id: int
     user: str
@@ -150,6 +151,8 @@ class SessionOut(Given):
     use: UseOut | None
     policy: PolicyOut
     not_allowed: list[str]
+    group: str
+    account: str
 
 
 class ExtendBody(Taken):

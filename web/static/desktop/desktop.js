@@ -137,7 +137,7 @@ function begin() {
   look().catch((problem) => {
     if (problem.status === 404) {
       over = true;
-      return explain("No such session", "It is not yours, or it does not exist.", { still: true, home: true });
+      return explain("Not a desktop of yours", problem.message, { still: true, home: true });
     }
     return lost();
   });

@@ -2,6 +2,7 @@
 import { call, leave } from "./api.js";
 import { duration } from "./clock.js";
 import { ask, choice } from "./confirm.js";
+import { acceptHandover, handOver, refuseHandover, withdrawHandover } from "./handover.js";
 import { launch, rejoin, take } from "./launch.js";
 import { refresh } from "./live.js";
 import { wantNotification } from "./notify.js";
@@ -27,6 +28,10 @@ const ACTIONS = {
   "join-share": joinShare,
   "leave-share": leaveShare,
   answer: ({ dataset }) => answer(dataset.request, dataset.answer),
+  "hand-over": handOver,
+  "accept-handover": acceptHandover,
+  "refuse-handover": refuseHandover,
+  "withdraw-handover": withdrawHandover,
   "launch-cancel": (button) => cancelLaunch(button.closest("dialog")),
   close: (button) => button.closest("dialog").close(),
   "ssh-file": ({ dataset }) => sshFile(dataset.session, chosenKey()),

@@ -1,0 +1,72 @@
+// Handing a session over: the offer, what it means in words, and the answer.
+import { call } from "./api.js";
+import { ask, field } from "./confirm.js";
+import { refresh } from "./live.js";
+import { say } from "./toast.js";
+
+const kinds = new Set(["handover", "session", "share"]);
+
+/** What handing over means to the giver. `whose` account it runs under, where that is not the giver's own. */
+const giving = (whose) => [
+  "Who accepts, within 15 minutes, owns it: you can open, extend and end it no longer, and what you have open of it closes.",
+  whose
+    ? `It goes on under the account of ${whose}. Who has it works in that name, with the files in that home.`
+    : "It goes on under your account. Who has it works in your name, and can read, change and delete the files in your home; and may share it, or hand it on.",
+  "Sign out in it of whatever the other one should not have: mail, a web page, a password that is kept.",
+  "Your guests and links go, and your SSH and Remote Desktop files open it no longer.",
+  "Only what both of you may do with a desktop can be done with it.",
+];
+
+/** Offer the session of this button to another member of its group. */
+export async function handOver({ dataset: { session, title, group, account } }) {
+  const offer = await ask({
+    title: `Hand ${title} over`,
+    text: `To another member of ${group}. Programs that run in it go on.`,
+    yes: "Offer it",
+    fields: [list(giving(account)), field("To (account name)", { name: "user", required: true, maxLength: 64, autocomplete: "off", autocapitalize: "none", spellcheck: false, placeholder: "grace" })],
+    send: ({ user }) => call("POST", `/sessions/${session}/handovers`, { user: user.trim() }),
+  });
+  if (!offer) return;
+  say(`${title} is offered to ${offer.receiver_name}.`, { hint: "It is on their pages. Until it is accepted, nothing changes." });
+  refresh(kinds);
+}
+
+/** Accept what is offered to me, once I have read what it means. */
+export async function acceptHandover({ dataset }) {
+  const offer = (await call("GET", "/handovers")).find(({ id }) => id === Number(dataset.handover));
+  const accepted = await ask({
+    title: `Accept ${offer.title}?`,
+    text: `${offer.giver_name} hands no. ${offer.session} over to you.`,
+    yes: "Accept it",
+    no: "Not now",
+    fields: [list(offer.terms), tick("I have read this")],
+    send: () => call("POST", `/handovers/${offer.id}`, { answer: "accepted" }),
+  });
+  if (accepted) say(`${accepted.title} is yours now.`);
+  refresh(kinds);
+}
+
+export async function refuseHandover({ dataset }) {
+  const { giver_name: giver } = await call("POST", `/handovers/${dataset.handover}`, { answer: "refused" });
+  say(`${giver} keeps it.`);
+  refresh(kinds);
+}
+
+export async function withdrawHandover({ dataset }) {
+  await call("DELETE", `/handovers/${dataset.handover}`);
+  say("It is offered no longer.");
+  refresh(kinds);
+}
+
+function list(sentences) {
+  const items = sentences.map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence }));
+  const made = Object.assign(document.createElement("ul"), { className: "terms" });
+  made.append(...items);
+  return made;
+}
+
+function tick(text) {
+  const label = Object.assign(document.createElement("label"), { className: "terms-read" });
+  label.append(Object.assign(document.createElement("input"), { type: "checkbox", required: true, className: "form-check-input" }), ` ${text}`);
+  return label;
+}
