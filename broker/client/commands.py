@@ -1,4 +1,4 @@
-"""`beamdesk login`, `launch`, `ls`, `ssh`, `rdp`, `end`. Imports stand inside commands: --help answers at once."""
+"""What users do from a terminal, from `beamdesk login` on. Imports stand inside commands: --help answers at once."""
 
 from __future__ import annotations
 
@@ -143,7 +143,37 @@ def end(session: int | None, yes: bool) -> None:
     click.echo(f"Session {number} is ending.")
 
 
-COMMANDS = (login, logout, launch, ls, ssh, rdp, end)
+@click.command()
+@click.argument("session", type=int)
+@click.argument("user")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def hand_over(session: int, user: str, yes: bool) -> None:
+    """Offer the desktop to USER, another member of the group that it counts for. It waits 15 minutes for the answer."""
+    from broker.client import handovers
+
+    if not yes:
+        click.confirm(f"{handovers.MEANING.format(session=session)}\nOffer it to {user}?", abort=True)
+    offer = _api().post(f"/sessions/{session}/handovers", user=user)
+    click.echo(f"Session {session} is offered to {offer['receiver_name']} ({offer['receiver']}).")
+
+
+@click.command()
+@click.argument("offer", type=int, required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def accept(offer: int | None, yes: bool) -> None:
+    """Accept a desktop that somebody hands over to you."""
+    from broker.client import handovers
+
+    api = _api()
+    found = handovers.offered(api, offer)
+    click.echo(handovers.in_words(found))
+    if not yes:
+        click.confirm("Accept it?", abort=True)
+    api.post(f"/handovers/{found['id']}", answer="accepted")
+    click.echo(f"Session {found['session']} is yours now.")
+
+
+COMMANDS = (login, logout, launch, ls, ssh, rdp, hand_over, accept, end)
 
 
 def _api() -> Api:

@@ -56,7 +56,7 @@ class Handover(Base):
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id"), index=True)
     giver_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     receiver_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
-    made_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    made_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     offered_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]

@@ -28,7 +28,7 @@ def upgrade() -> None:
         *(sa.ForeignKeyConstraint([name], ["users.id"], name=op.f(f"fk_handovers_{name}_users")) for name in PEOPLE),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_handovers")),
     )
-    for column in ("session_id", "giver_id", "receiver_id"):
+    for column in ("session_id", *PEOPLE):
         op.create_index(op.f(f"ix_handovers_{column}"), "handovers", [column])
     with op.batch_alter_table("sessions") as table:
         table.add_column(sa.Column("account_id", sa.Integer(), nullable=True))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+from playwright.sync_api import expect
 
 from broker.errors import NotFound
 from tests.integration.gateways.guests import Guest
 from tests.integration.gateways.lab import Desk
+from tests.integration.gateways.portal import Portal, connected
 from tests.integration.gateways.receivers import handed_over
 from tests.integration.gateways.test_admission import refused
 from tests.integration.gateways.test_closing import CLOSED, heard
@@ -28,3 +30,13 @@ def test_handing_over_closes_what_was_open_and_the_receiver_gets_in(desk: Desk) 
         desk.ticket()
     assert receiver().greet().frame()
     until(lambda: [row.user_id for row in receiver.rows(open_=True)] == [receiver.person.user_id], "the row")
+
+
+def test_the_givers_page_says_that_it_was_handed_over_and_the_receivers_shows_it(desktops: Portal) -> None:
+    """The desktop goes on, in another browser."""
+    with closing(desktops.lab.desk()) as desk:
+        path = f"/desktop/{desk.session_id}"
+        page = connected(desktops.open(desk.token, path))
+        receiver = handed_over(desk, "bob")
+        expect(page.locator("[data-cover]")).to_contain_text("You have handed session")
+        connected(desktops.open(receiver.token, path))

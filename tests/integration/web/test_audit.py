@@ -12,7 +12,7 @@ import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 from playwright.sync_api import expect
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from broker import events
 from broker.audit import sealing
@@ -20,9 +20,11 @@ from broker.database import now
 from broker.events import Event
 from broker.identity import service as identity
 from broker.identity import tokens
+from broker.identity.models import User
 from broker.identity.rights import Right, Role
 from broker.identity.service import create_account
 from broker.runtime import Runtime
+from broker.sessions.models import UserSession
 from broker.settings import VmmSettings, WebSettings
 from broker.sharing import support
 from tests.conftest import NewPerson
@@ -216,6 +218,14 @@ def _sharing(
     asked = call("POST", "/sessions/{session_id}/join-requests", {"reason": "May I?"}, session_id=bobs)["id"]
     call("DELETE", "/join-requests/{request_id}", request_id=asked)
     call("POST", "/sessions/{session_id}/break-glass", {"reason": "It burns."}, session_id=bobs)
+    with runtime.database.transaction() as db:
+        db.execute(update(User).values(groups=["rb123"]))
+        db.execute(update(UserSession).values(group="rb123"))
+    offer = call("POST", "/sessions/{session_id}/handovers", {"user": "bob"}, **shared)["id"]
+    call("DELETE", "/handovers/{handover_id}", handover_id=offer)
+    theirs = bob.post(f"/api/v1/sessions/{bobs}/handovers", json={"user": "ada"}).json["id"]
+    call("POST", "/handovers/{handover_id}", {"answer": "accepted"}, handover_id=theirs)
+    call("DELETE", "/sessions/{session_id}", session_id=bobs)
 
 
 ELSEWHERE = {

@@ -10,11 +10,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 from playwright.sync_api import expect
 from sqlalchemy import select, update
 
-from broker.connections.models import Certificate, Share, Ticket
+from broker import cli
+from broker.client import account
+from broker.connections.models import Certificate, Share, Ticket, share_stands
 from broker.database import now
 from broker.errors import BrokerError, NotFound, WrongState
 from broker.events import Event
@@ -25,7 +28,8 @@ from broker.pools.models import Reservation
 from broker.runtime import Runtime
 from broker.sessions import certificates, service
 from broker.sessions.models import SessionState, UserSession
-from broker.sharing import handover
+from broker.sharing import handover, support
+from broker.sharing import service as sharing
 from broker.sharing.models import Handover
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines, OpenAs, SignedIn
@@ -83,6 +87,8 @@ def test_who_accepts_is_the_owner_and_the_giver_may_nothing(
     alice: FlaskClient, bob: FlaskClient, one: int, runtime: Runtime
 ) -> None:
     """By every address of the session; lists, limits and history follow, and the audit log has both names."""
+    with runtime.database.transaction() as db:
+        db.execute(update(UserSession).values(idle_warned_at=now(), warned_minutes=5.0))
     found = offered(alice, one)
     assert sessions(bob) == []
     accepted = say(bob, found).json
@@ -96,6 +102,10 @@ def test_who_accepts_is_the_owner_and_the_giver_may_nothing(
         body = {"json": {"user": "alice"} if path == "/handovers" else {}} if method == "post" else {}
         answer = getattr(alice, method)(f"/api/v1/sessions/{one}{path}", headers=HEADER, **body)
         assert (answer.status_code, "handed session" in answer.json["detail"]) == (404, True), path
+    assert [who.get(f"/api/v1/sessions/{one}/recordings").status_code for who in (alice, bob)] == [404, 200]
+    with runtime.database.reading() as db:
+        session = db.get_one(UserSession, one)
+        assert (session.idle_warned_at, session.warned_minutes, session.last_sign) == (None, None, "its handover")
     assert bob.post(f"/api/v1/sessions/{one}/extend", json={"hours": 1}).status_code == 200
     assert "Handed over" in alice.get("/history").text
     assert "Handed over" not in bob.get("/history").text
@@ -310,7 +320,8 @@ def _person(runtime: Runtime, name: str) -> Person:
 def test_an_administrator_hands_over_for_somebody_who_has_left_and_the_owner_is_told(
     alice: FlaskClient, bob: FlaskClient, one: int, signed_in: SignedIn, runtime: Runtime
 ) -> None:
-    """For a reason, never to themselves, and the owner may withdraw it; operators and support may not."""
+    """For a reason, never to themselves, and the owner may withdraw it; support may not. What support asks is asked of
+    the new owner."""
     admin = signed_in("ada", admin=True, groups=TEAM)
     identity.create_account(runtime, "sue", "Sue", "bob-secret", role=identity.Role.SUPPORT, groups=TEAM)
     assert offer(admin, one).status_code == 422
@@ -320,14 +331,16 @@ def test_an_administrator_hands_over_for_somebody_who_has_left_and_the_owner_is_
     assert "Ada, an administrator, offers" in page
     assert "She is on holiday" in page
     assert withdraw(alice, found).status_code == 200
+    support.ask(runtime, _person(runtime, "sue"), one, "You wrote that it hangs.")
     say(bob, offered(admin, one, reason="She is on holiday"))
+    assert [len(who.get("/api/v1/join-requests").json) for who in (alice, bob)] == [0, 1]
     assert "by Ada, an administrator: “She is on holiday”" in alice.get("/history").text
     with pytest.raises(BrokerError, match="BREAK_GLASS"):
         handover.offer(runtime, _person(runtime, "sue"), one, "alice", "because")
 
 
 def test_of_two_at_once_one_counts(each_runtime: Runtime) -> None:
-    """Two offers; then accepting twice, withdrawing and ending at the same moment: either database has one owner."""
+    """Two offers; then accepting twice, withdrawing, sharing and ending: on either database it has one owner."""
     alice, bob, carol = (
         identity.create_account(each_runtime, name, name.title(), f"{name}-secret", groups=TEAM)
         for name in ("alice", "bob", "carol")
@@ -343,8 +356,12 @@ def test_of_two_at_once_one_counts(each_runtime: Runtime) -> None:
         receiver = bob if made[0].receiver_id == bob.user_id else carol
         accept = partial(handover.accept, each_runtime, receiver, made[0].id)
         leave = partial(handover.withdraw, each_runtime, alice, made[0].id)
-        accepted = any(_at_once(accept, accept, leave, partial(service.end, each_runtime, alice, session.id))[:2])
+        end = partial(service.end, each_runtime, alice, session.id)
+        link = partial(sharing.by_link, each_runtime, alice, session.id, control=True, lasts=timedelta(hours=1))
+        accepted = any(_at_once(accept, accept, leave, end, link)[:2])
         with each_runtime.database.reading() as db:
+            standing = db.scalars(select(Share).where(Share.session_id == session.id, share_stands())).all()
+            assert not (accepted and standing)
             row, answer = db.get_one(UserSession, session.id), db.get_one(Handover, made[0].id)
         assert (answer.outcome == "accepted") == accepted == (row.user_id == receiver.user_id)
         assert row.state == (SessionState.READY if accepted else SessionState.ENDING)
@@ -396,3 +413,27 @@ def test_it_is_handed_over_on_the_pages(alice: FlaskClient, bob: FlaskClient, on
         expect(page.locator("#notices .notice")).to_have_count(0)
     giver.goto(giver.url + "history")
     expect(giver.get_by_role("region", name="Handed over")).to_contain_text(f"no. {one}, to Bob (bob)")
+
+
+def test_it_is_handed_over_by_the_command(
+    alice: FlaskClient, bob: FlaskClient, one: int, site: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offered and accepted, each by whoever has read what it means; what is wrong is said."""
+    tokens = {name: identity.sign_in(runtime, name, f"{name}-secret")[0] for name in ("alice", "bob")}
+
+    def run(who: str, *words: str, answer: str = "") -> tuple[int, str]:
+        signed = account.Account(url=site, token=tokens[who], name=who, until="")
+        monkeypatch.setattr(account, "load", lambda: signed)
+        done = CliRunner().invoke(cli.main, words, input=answer)
+        return done.exit_code, done.output + done.stderr
+
+    give = ("hand-over", str(one), "bob")
+    assert "No session is offered to you" in run("bob", "accept")[1]
+    assert run("alice", *give, answer="n")[0] == 1
+    code, said = run("alice", *give, answer="y")
+    assert (code, "delete the files in your\nhome" in said, "offered to Bob (bob)" in said) == (0, True, True)
+    assert "No session is offered to you" in run("alice", "accept")[1]
+    assert run("bob", "accept", answer="n")[0] == 1
+    code, said = run("bob", "accept", answer="y")
+    assert (code, "saved in the home of Alice" in said, f"Session {one} is yours now" in said) == (0, True, True)
+    assert "You have handed session" in run("alice", *give, "--yes")[1]
