@@ -22,6 +22,7 @@
     │   ├── AlreadyRunning     409 already-running
     │   ├── IdentityTaken      409 identity-taken
     │   ├── KeyTaken           409 key-taken
+    │   ├── LastWayIn          409 last-way-in
     │   ├── NoRoomToReserve    409 no-room-to-reserve
     │   ├── NoSeat             409 no-seat
     │   ├── NotDecided         409 not-decided
@@ -212,6 +213,12 @@ class SessionNotReady(WrongState):
     """Raised when a session has no desktop to connect to."""
 
     code = "session-not-ready"
+
+
+class LastWayIn(WrongState):
+    """Raised when somebody would remove the only identity by which they can sign in."""
+
+    code = "last-way-in"
 
 
 class KeyTaken(WrongState):

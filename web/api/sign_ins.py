@@ -7,7 +7,7 @@ from datetime import datetime
 from apiflask import APIBlueprint
 from flask import Response, jsonify, make_response
 
-from broker.identity import sign_ins
+from broker.identity import sign_ins, unlinking
 from broker.identity.rights import Right
 from web import live, security
 from web.api.schemas import Given, many
@@ -105,3 +105,17 @@ def add_identity(name: str) -> Response:
     response = jsonify({"continue_at": continue_at})
     security.set_begun(response, kept)
     return response
+
+
+@blueprint.delete("/me/identities/<name>")
+@blueprint.doc(responses={204: "Removed", 404: "Not found", 409: "Conflict"})
+@needs(Right.ACCOUNT)
+def remove_identity(name: str) -> Response:
+    """Remove my identity at this provider
+
+    What was signed in with it is signed out, and what the provider gave me (groups, a role) goes with it. The last way
+    to sign in stays.
+    """
+    for sign_in_id in unlinking.unlink(site().runtime, person(), name):
+        live.drop(sign_in_id)
+    return make_response("", 204)

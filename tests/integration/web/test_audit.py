@@ -230,6 +230,7 @@ def _sharing(
 
 ELSEWHERE = {
     ("post", "/api/v1/sessions/{session_id}/files"),  # needs a machine: tests/journeys/test_files.py
+    ("delete", "/api/v1/me/identities/{name}"),  # needs a provider: tests/integration/web/openid/test_linking.py
     ("post", "/api/v1/me/identities/{name}"),  # leads to the provider; tests/integration/web/openid has what comes back
     ("post", "/api/v1/act-for"),  # in the test after this one
     ("post", "/api/v1/device"),  # a stranger's wish; what its user decides is in the log

@@ -294,7 +294,7 @@ def test_nobody_else_answers_or_sees_an_offer_and_each_answer_is_one(
 
 
 def test_the_stricter_policy_of_owner_and_account_holds(
-    alice: FlaskClient, bob: FlaskClient, one: int, runtime: Runtime, new_person: NewPerson
+    alice: FlaskClient, bob: FlaskClient, one: int, runtime: Runtime, new_person: NewPerson, signed_in: SignedIn
 ) -> None:
     """What the giver's account may not do, the receiver may not do with it; guests of the receiver's neither."""
     found = offered(alice, one)
@@ -307,8 +307,9 @@ def test_the_stricter_policy_of_owner_and_account_holds(
     assert not any(policy.values())
     refused = bob.post(f"/api/v1/sessions/{one}/certificates", json={"public_key": KEY})
     assert refused.json["code"] == "policy-forbids"
-    bob.post(f"/api/v1/sessions/{one}/shares", json={"user": "alice"})
-    (shared,) = alice.get("/api/v1/shares").json
+    new_person("carol")
+    bob.post(f"/api/v1/sessions/{one}/shares", json={"user": "carol"})
+    (shared,) = signed_in("carol").get("/api/v1/shares").json
     assert not any(shared["policy"].values())
     assert service.desktop(runtime, _person(runtime, "bob"), one).policy.files_out is False
 

@@ -26,6 +26,19 @@ addActions({
     say("You are signed in here only.");
     refresh(kinds);
   },
+  "remove-identity": async ({ dataset: { provider, title } }) => {
+    const sure = await ask({
+      title: `Remove ${title}?`,
+      text: "Nobody signs in to your account with it any more. Where you are signed in with it, perhaps here, you are signed out. Groups that it gave you go with it.",
+      yes: "Remove it",
+      no: "Keep it",
+      danger: true,
+      send: async () => { await call("DELETE", `/me/identities/${provider}`); return true; },
+    });
+    if (!sure) return;
+    say(`${title} was removed.`);
+    refresh(kinds);
+  },
   "add-identity": async ({ dataset }) => {
     const { continue_at: address } = await call("POST", `/me/identities/${dataset.provider}`);
     await leave(address);

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
 from broker.database import now
-from broker.identity import arrivals
+from broker.errors import LastWayIn
+from broker.events import Event
+from broker.identity import arrivals, unlinking
 from broker.identity.models import Identity, User
 from broker.identity.openid import Told
 from broker.identity.rights import Role
-from broker.identity.service import create_account
+from broker.identity.service import begin_sign_in, create_account
 from broker.runtime import Runtime
 from tests.conftest import FakeLauncher, NewPerson
 from tests.integration.web.openid.conftest import NewDeployment, come_back, me, sign_in
+from tests.integration.web.served import serve
 from tests.peers.oidc.minimal import Minimal
 from web.app import create_app
 
@@ -257,6 +262,102 @@ def test_administrators_come_and_go_with_their_group(
     told = Told("facility", idp.issuer, "ada", {"sub": "ada"}, None, "", None)
     arrivals.link(runtime, ada, told)
     assert arrivals.arrive(runtime, told)[1].is_admin
+
+
+def test_an_identity_is_removed_with_what_it_gave_and_what_was_signed_in_with_it(
+    two: Runtime, idp: Minimal, second: Minimal, launcher: FakeLauncher
+) -> None:
+    """The other one stays signed in, and what the audit log says; later it is somebody new. Never the last way in."""
+    idp.person["groups"], second.person = ["few"], {"sub": "xyz", "preferred_username": "a.muon", "groups": ["many"]}
+    browser, other = window(two, launcher), window(two, launcher)
+    sign_in(browser, idp)
+    add(browser, second, "other")
+    sign_in(other, second, "other")
+    assert me(other)["groups"] == ["few", "many"]
+    removed = browser.delete("/api/v1/me/identities/other", headers=HEADER)
+    assert removed.status_code == 204, removed.text
+    assert (me(browser)["groups"], me(other)) == (["few"], None)
+    assert [one["provider"] for one in browser.get("/api/v1/me/identities").json] == ["facility"]
+    last = browser.delete("/api/v1/me/identities/facility", headers=HEADER)
+    assert (last.status_code, last.json["code"]) == (409, "last-way-in")
+    assert browser.delete("/api/v1/me/identities/other", headers=HEADER).status_code == 404
+    with two.database.reading() as db:
+        (row,) = db.scalars(select(Event).where(Event.action == "account:unlink"))
+    assert (row.actor, row.detail["provider"], row.detail["known_as"]) == ("alice", "other", "xyz")
+    sign_in(other, second, "other")
+    assert me(other)["name"] == "a-muon"
+
+
+@pytest.mark.parametrize(("local_accounts", "status"), [(True, 204), (False, 409)])
+def test_a_password_is_a_way_in_while_local_accounts_are_on(
+    deployment: NewDeployment,
+    idp: Minimal,
+    launcher: FakeLauncher,
+    new_person: NewPerson,
+    local_accounts: bool,
+    status: int,
+) -> None:
+    """An identity at a provider that has left the settings is none."""
+    alice = new_person("alice")
+    for provider in ("facility", "gone"):
+        told = Told(provider, f"{idp.issuer}{provider}", "alice", {"sub": "alice"}, None, "", None)
+        arrivals.link(deployment(**{provider: {"issuer": idp.issuer}}), alice, told)
+    runtime = deployment(local_accounts=local_accounts, facility={"issuer": idp.issuer})
+    browser = window(runtime, launcher)
+    browser.set_cookie("beamdesk", begin_sign_in(runtime, _row(runtime, "alice"))[0])
+    assert browser.delete("/api/v1/me/identities/facility", headers=HEADER).status_code == status
+    assert browser.delete("/api/v1/me/identities/gone", headers=HEADER).status_code == 204
+
+
+def _row(runtime: Runtime, name: str) -> User:
+    with runtime.database.reading() as db:
+        return db.scalars(select(User).where(User.name == name)).one()
+
+
+def test_of_two_identities_that_are_removed_at_once_one_stays(
+    deployment: NewDeployment, each_runtime: Runtime, idp: Minimal
+) -> None:
+    """On either database nobody is locked out."""
+    settings = deployment(**{name: {"issuer": f"{idp.issuer}{name}"} for name in "ab"}).settings
+    runtime = Runtime(settings.model_copy(update={"database": each_runtime.settings.database}), each_runtime.database)
+    told = [Told(name, f"{idp.issuer}{name}", "alice", {"sub": "alice"}, None, "", None) for name in "ab"]
+    alice = arrivals.arrive(runtime, told[0])[1]
+    arrivals.link(runtime, alice, told[1])
+
+    def remove(name: str) -> bool:
+        try:
+            return bool(unlinking.unlink(runtime, alice, name) or True)
+        except LastWayIn:
+            return False
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(remove, "ab")) == [False, True]
+
+
+def test_an_identity_is_removed_on_the_page_by_keyboard(
+    deployment: NewDeployment, idp: Minimal, launcher: FakeLauncher, windowless_chromium: Browser, new_person: NewPerson
+) -> None:
+    """Not by Enter alone: the question stands on No."""
+    alice = new_person("alice")
+    with serve(create_app(deployment(facility={"issuer": idp.issuer}), launcher)) as address:
+        runtime = deployment(facility={"issuer": idp.issuer}, web={"public_url": f"http://{address}"})
+        arrivals.link(runtime, alice, Told("facility", idp.issuer, "alice", {"sub": "alice"}, None, "", None))
+        context = windowless_chromium.new_context(viewport={"width": 390, "height": 844})
+        token = begin_sign_in(runtime, _row(runtime, "alice"))[0]
+        context.add_cookies([{"name": "beamdesk", "value": token, "url": f"http://{address}"}])
+        page = context.new_page()
+        page.goto(f"http://{address}/account")
+        remove = page.get_by_role("button", name=re.compile("Remove.*The facility"))
+        remove.focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        expect(remove).to_be_focused()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Remove it").focus()
+        page.keyboard.press("Enter")
+        expect(remove).to_have_count(0)
+        expect(page.get_by_role("button", name="Add The facility")).to_be_visible()
+        context.close()
 
 
 def test_what_was_linked_says_when(here: Runtime, browser: FlaskClient, idp: Minimal) -> None:
