@@ -49,6 +49,37 @@ def test_a_desktop_from_click_to_end(demo: Demo, launched: Page, sign_in: SignIn
     until(lambda: staying.poll() is not None, "the open ssh to end", 10)
 
 
+def test_a_desktop_is_handed_over_with_what_runs_in_it(
+    demo: Demo, launched: Page, sign_in: SignIn, tmp_path: Path
+) -> None:
+    """A calculation goes on; the new owner comes in by browser and by SSH, the giver no more."""
+    id_ = number_of(launched)
+    before, after = tmp_path / "alice.conf", tmp_path / "grace.conf"
+    download(launched, before)
+    begin = "echo counts > notes; setsid sleep 1000 > /dev/null 2>&1 < /dev/null & echo begun"
+    assert _by_ssh(before, begin) == "begun\n"
+    with demo.client("alice") as alice, demo.client("grace") as grace:
+        offer = alice.post(f"/sessions/{id_}/handovers", json={"user": "grace"}).raise_for_status().json()["id"]
+        grace.post(f"/handovers/{offer}", json={"answer": "accepted"}).raise_for_status()
+    expect(launched.locator("[data-cover]")).to_contain_text("You have handed session", timeout=15000)
+    page = sign_in("grace", "beamtime")
+    page.get_by_role("link", name="Open desktop").click()
+    expect(page.locator(".desk-state")).to_have_attribute("data-state", "connected", timeout=30000)
+    download(page, after)
+    assert _by_ssh(after, "whoami; cat notes; pgrep -fx 'sleep 1000' > /dev/null && echo goes on") == (
+        "alice\ncounts\ngoes on\n"
+    )
+    assert _by_ssh(before, "true") is None
+    assert end(demo, page, id_) == 200
+
+
+def _by_ssh(file: Path, command: str) -> str | None:
+    """What the command prints in the desktop of this file; None where nobody is let in."""
+    line = ["ssh", "-F", str(file), "desktop", command]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=30)
+    return None if "Permission denied" in done.stderr else done.stdout
+
+
 def test_a_ticket_opens_once_and_only_from_our_page(demo: Demo, launched: Page) -> None:
     """Another site's page, a used ticket and a ticket without its sign-in are refused."""
     id_ = number_of(launched)
