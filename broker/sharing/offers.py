@@ -25,7 +25,7 @@ MOST = 100
 class Offer:
     """One handover. `state` is "open", the outcome, or "over"; `made_by` an administrator's name, if one made it.
 
-    `terms` are what the receiver is to read before accepting.
+    `terms` are what the receiver is to read before accepting; what its policy does not allow is told to nobody else.
     """
 
     id: int
@@ -48,12 +48,12 @@ class Offer:
 
 def of_person(db: Session, settings: Settings, person: Person) -> list[Offer]:
     """All in which this person is giver, receiver or the administrator, the newest first."""
-    return _offers(db, settings, _is_of(person))
+    return _offers(db, settings, person, _is_of(person))
 
 
 def open_now(db: Session, settings: Settings, person: Person) -> list[Offer]:
     """Those of them that wait for an answer."""
-    return _offers(db, settings, _is_of(person), is_open(), UserSession.state == SessionState.READY)
+    return _offers(db, settings, person, _is_of(person), is_open(), UserSession.state == SessionState.READY)
 
 
 def given(db: Session, settings: Settings, person: Person) -> list[Offer]:
@@ -61,19 +61,19 @@ def given(db: Session, settings: Settings, person: Person) -> list[Offer]:
     the newest first."""
     mine = or_(Handover.giver_id == person.user_id, UserSession.account_id == person.user_id)
     away = Handover.receiver_id != person.user_id
-    return _offers(db, settings, mine, away, Handover.outcome == Outcome.ACCEPTED)
+    return _offers(db, settings, person, mine, away, Handover.outcome == Outcome.ACCEPTED)
 
 
-def one(db: Session, settings: Settings, handover: Handover) -> Offer:
-    """This one."""
-    return _offers(db, settings, Handover.id == handover.id)[0]
+def one(db: Session, settings: Settings, person: Person, handover: Handover) -> Offer:
+    """This one, as this person may see it."""
+    return _offers(db, settings, person, Handover.id == handover.id)[0]
 
 
 def _is_of(person: Person) -> ColumnElement[bool]:
     return or_(*(who == person.user_id for who in (Handover.giver_id, Handover.receiver_id, Handover.made_by_id)))
 
 
-def _offers(db: Session, settings: Settings, *which: ColumnElement[bool]) -> list[Offer]:
+def _offers(db: Session, settings: Settings, person: Person, *which: ColumnElement[bool]) -> list[Offer]:
     giver, receiver, made_by, account = (aliased(User) for _ in range(4))
     query = (
         select(Handover, UserSession, giver, receiver, made_by, account)
@@ -86,15 +86,22 @@ def _offers(db: Session, settings: Settings, *which: ColumnElement[bool]) -> lis
         .order_by(Handover.id.desc())
         .limit(MOST)
     )
-    return [_offer(settings, *row) for row in db.execute(query)]
+    return [_offer(settings, person, *row) for row in db.execute(query)]
 
 
 def _offer(
-    settings: Settings, found: Handover, session: UserSession, giver: User, receiver: User, made_by: User, account: User
+    settings: Settings,
+    person: Person,
+    found: Handover,
+    session: UserSession,
+    giver: User,
+    receiver: User,
+    made_by: User,
+    account: User,
 ) -> Offer:
     environment = settings.environments.get(session.environment)
     allowed = policy.of_all(settings, session.environment, (receiver, account))
-    not_allowed = policy.in_words(allowed)
+    not_allowed = policy.in_words(allowed) if receiver.id == person.user_id else []
     return Offer(
         id=found.id,
         session=session.id,

@@ -69,4 +69,4 @@ def withdraw(handover_id: int) -> Offer:
 
 def _shown(found: Handover) -> Offer:
     with site().runtime.database.reading() as db:
-        return offers.one(db, site().settings, found)
+        return offers.one(db, site().settings, person(), found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import TypeVar
 
@@ -17,8 +18,8 @@ TEAM = "rb123"
 OneDesk = TypeVar("OneDesk", bound=Desk)
 
 
-def handed_over(desk: OneDesk, name: str) -> OneDesk:
-    """The same desktop in the hands of the user of that name, who has just signed in and accepted it."""
+def handed_over(desk: OneDesk, name: str, meanwhile: Callable[[], object] = lambda: None) -> OneDesk:
+    """The same desktop in the hands of the user of that name, who has signed in, and accepts it after `meanwhile`."""
     runtime, to = desk.lab.runtime, update(User).where(User.name == name)
     with runtime.database.transaction() as db:
         groups = db.scalars(select(User.groups).where(User.name == name)).one()
@@ -27,7 +28,9 @@ def handed_over(desk: OneDesk, name: str) -> OneDesk:
     with runtime.database.reading() as db:
         user = db.scalars(select(User).where(User.name == name)).one()
     token, person = begin_sign_in(runtime, user)
-    handover.accept(runtime, person, handover.offer(runtime, desk.person, desk.session_id, name).id)
+    offer = handover.offer(runtime, desk.person, desk.session_id, name)
+    meanwhile()
+    handover.accept(runtime, person, offer.id)
     with runtime.database.transaction() as db:
         db.execute(to.values(groups=groups))
     made = copy(desk)

@@ -33,10 +33,12 @@ def test_handing_over_closes_what_was_open_and_the_receiver_gets_in(desk: Desk) 
 
 
 def test_the_givers_page_says_that_it_was_handed_over_and_the_receivers_shows_it(desktops: Portal) -> None:
-    """The desktop goes on, in another browser."""
-    with closing(desktops.lab.desk()) as desk:
+    """The desktop goes on, in another browser; over another desktop of the receiver's the offer is said."""
+    with closing(desktops.lab.desk()) as desk, closing(desktops.lab.desk("bob")) as theirs:
         path = f"/desktop/{desk.session_id}"
         page = connected(desktops.open(desk.token, path))
-        receiver = handed_over(desk, "bob")
+        busy = connected(desktops.open(theirs.token, f"/desktop/{theirs.session_id}"))
+        said = expect(busy.locator("#toasts"))
+        receiver = handed_over(desk, "bob", lambda: said.to_contain_text("Alice hands a desktop over to you"))
         expect(page.locator("[data-cover]")).to_contain_text("You have handed session")
         connected(desktops.open(receiver.token, path))

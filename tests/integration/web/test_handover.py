@@ -301,6 +301,7 @@ def test_the_stricter_policy_of_owner_and_account_holds(
     new_person("alice", groups=(*TEAM, "nothing-out"))
     (told,) = bob.get("/api/v1/handovers").json
     assert "Taking files out is not allowed here." in told["terms"]
+    assert "Taking files out is not allowed here." not in alice.get("/api/v1/handovers").json[0]["terms"]
     say(bob, found)
     new_person("bob", groups=(*TEAM, "nothing-in"))
     policy = bob.get(f"/api/v1/sessions/{one}").json["policy"]

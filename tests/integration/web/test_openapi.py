@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from sqlalchemy import update
 
 from broker.connections import keys
 from broker.courses import service as courses
@@ -28,14 +29,16 @@ from broker.courses.service import Lesson
 from broker.database import now
 from broker.identity import devices, tokens
 from broker.identity import service as identity
+from broker.identity.models import User
 from broker.identity.rights import MAY, Right, Role
 from broker.identity.service import Person
 from broker.pools.allocation import Wish
 from broker.runtime import Runtime
 from broker.sessions import reservations
+from broker.sessions.models import UserSession
 from broker.sessions.reservations import Plan
+from broker.sharing import handover, support
 from broker.sharing import service as sharing
-from broker.sharing import support
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import NewMachines
 from tests.integration.web.test_changes import KEY
@@ -83,6 +86,10 @@ def real(runtime: Runtime, description: Any, ready_session: int, new_machines: N
     known["share_id"] = sharing.with_user(runtime, alice, ready_session, "ada", **wish).id
     known["recording_id"] = 1
     known["request_id"] = support.ask(runtime, ada, ready_session, "why").id
+    with runtime.database.transaction() as db:
+        db.execute(update(User).where(User.name.in_(("alice", "ada"))).values(groups=["rb123"]))
+        db.execute(update(UserSession).values(group="rb123"))
+    known["handover_id"] = handover.offer(runtime, alice, ready_session, "ada").id
     known["sign_in_id"] = identity.sign_in(runtime, "ada", "ada-secret")[1].sign_in_id
     return known
 

@@ -10,6 +10,7 @@ import { arrange, index, shareScreens } from "./windows.js";
 import { call, leave } from "../js/api.js";
 import { duration, put } from "../js/clock.js";
 import { ask } from "../js/confirm.js";
+import { tellOffers } from "../js/handover.js";
 import { onChange } from "../js/live.js";
 import { offerClipboard, offerSsh } from "../js/policy.js";
 import { openSharing, watchGuests, watchQuestions } from "../js/sharing.js";
@@ -224,6 +225,7 @@ if (!share && !index) {
   offerFiles(id);
   watchQuestions(id, document.querySelector("[data-question]"));
 }
+if (!index) tellOffers();
 const current = () => rfb;
 listen(current, paste);
 shareClipboard(current, () => session.policy);

@@ -1,7 +1,7 @@
 // Handing a session over: the offer, what it means in words, and the answer.
 import { call } from "./api.js";
 import { ask, field } from "./confirm.js";
-import { refresh } from "./live.js";
+import { onChange, refresh } from "./live.js";
 import { say } from "./toast.js";
 
 const kinds = new Set(["handover", "session", "share"]);
@@ -56,6 +56,22 @@ export async function withdrawHandover({ dataset }) {
   await call("DELETE", `/handovers/${dataset.handover}`);
   say("It is offered no longer.");
   refresh(kinds);
+}
+
+/** Over a desktop, where there is no room for notices: say what is offered to me, and what is offered in my name. */
+export function tellOffers() {
+  const told = new Set();
+  const look = async () => {
+    const open = (await call("GET", "/handovers")).filter(({ id, state }) => state === "open" && !told.has(id));
+    if (!open.length) return;
+    const { name: me } = await call("GET", "/me");
+    for (const { id, giver, giver_name: from, receiver, receiver_name: to, made_by: admin, session, title } of open) {
+      told.add(id);
+      if (receiver === me) say(`${from} hands a desktop over to you: ${title}.`, { hint: "Accept or refuse it on your start page." });
+      else if (admin && giver === me) say(`${admin}, an administrator, offers your desktop no. ${session} to ${to}.`, { hint: "You can withdraw that on your start page." });
+    }
+  };
+  onChange((changed) => { if (changed === null || changed.has("handover")) look().catch(() => {}); });
 }
 
 function list(sentences) {
