@@ -62,9 +62,10 @@ def accept(runtime: Runtime, person: Person, handover_id: int) -> Handover:
     What the giver had open closes, and everything that was issued for the session before opens it no longer.
     """
     with runtime.database.transaction() as db:
-        db.execute(select(User.id).where(User.id == person.user_id).with_for_update())  # as launches do: for the quota
         found = _offered_to(db, person, handover_id)
-        session = db.get_one(UserSession, found.session_id, with_for_update=True)
+        session = db.get_one(UserSession, found.session_id, with_for_update={"key_share": True})
+        whose = select(User.id).where(User.id == person.user_id)
+        db.execute(whose.with_for_update(key_share=True))  # as launches do, for the quota; tickets still refer to it
         if found.outcome == Outcome.ACCEPTED:
             return found
         _must_be_ready(session)

@@ -19,7 +19,7 @@ from broker import cli
 from broker.client import account
 from broker.connections.models import Certificate, Share, Ticket, share_stands
 from broker.database import now
-from broker.errors import BrokerError, NotFound, WrongState
+from broker.errors import BrokerError, NotFound, OverQuota, WrongState
 from broker.events import Event
 from broker.identity import service as identity
 from broker.identity.models import User
@@ -367,13 +367,22 @@ def test_of_two_at_once_one_counts(each_runtime: Runtime) -> None:
             row, answer = db.get_one(UserSession, session.id), db.get_one(Handover, made[0].id)
         assert (answer.outcome == "accepted") == accepted == (row.user_id == receiver.user_id)
         assert row.state == (SessionState.READY if accepted else SessionState.ENDING)
+    with each_runtime.database.transaction() as db:
+        db.execute(update(UserSession).values(state=SessionState.ENDED))
+        whose = [*[bob] * (each_runtime.settings.limits.sessions_per_user - 1), alice, alice]
+        ready = {"environment": "light", "wish": {}, "state": "ready", "group": "rb123"}
+        rows = [UserSession(user_id=person.user_id, **ready) for person in whose]
+        db.add_all(rows)
+    offers = [handover.offer(each_runtime, alice, row.id, "bob").id for row in rows[-2:]]
+    done = _at_once(*(partial(handover.accept, each_runtime, bob, offer) for offer in offers))
+    assert [bool(one) for one in done].count(True) == 1, "bob has room for one"
 
 
 def _at_once(*jobs: Callable[[], Any]) -> list[Any]:
     """What each gives, or None where it came too late."""
 
     def result(job: Callable[[], Any]) -> Any:
-        with suppress(NotFound, WrongState):
+        with suppress(NotFound, OverQuota, WrongState):
             return job()
 
     with ThreadPoolExecutor(len(jobs)) as threads:
