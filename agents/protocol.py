@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # A machine's ports that are seen from outside, besides SSH: its doors, of mutual TLS (agents/machine/door.py)
-VNC_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, PROBE_DOOR = 15901, 13389, 13390, 15902
+VNC_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, PROBE_DOOR, SOUND_DOOR = 15901, 13389, 13390, 15902, 15903
 LONGEST_NAME = 240  # bytes; Linux takes 255, and a taken name gets a number
 
 

@@ -23,6 +23,7 @@ from agents.protocol import (
     PROBE_DOOR,
     RDP_DOOR,
     RDP_DOOR_WITHOUT_CLIPBOARD,
+    SOUND_DOOR,
     VNC_DOOR,
     DoorCertificate,
     DoorRequest,
@@ -106,12 +107,20 @@ def _programs() -> Iterator[int]:
                 yield int(process.name)
 
 
-def doors_of(seat: Seat) -> dict[int, int]:
-    """The seat's doors: the port outside, and the one on loopback that it leads to."""
+def doors_of(seat: Seat) -> dict[int, str]:
+    """The seat's doors: the port outside, and the one on loopback, or the unix socket, that it leads to."""
     if not seat.rdp:
-        return {PROBE_DOOR: seat.vnc_port}
-    rdp = {RDP_DOOR: RDP_PORT, RDP_DOOR_WITHOUT_CLIPBOARD: RDP_PORT_WITHOUT_CLIPBOARD}
-    return {VNC_DOOR: seat.vnc_port, **rdp}
+        return {PROBE_DOOR: _loopback(seat.vnc_port)}
+    return {
+        VNC_DOOR: _loopback(seat.vnc_port),
+        RDP_DOOR: _loopback(RDP_PORT),
+        RDP_DOOR_WITHOUT_CLIPBOARD: _loopback(RDP_PORT_WITHOUT_CLIPBOARD),
+        SOUND_DOOR: str(seat.sound),
+    }
+
+
+def _loopback(port: int) -> str:
+    return f"127.0.0.1:{port}"
 
 
 def settings(doors: Sequence[tuple[str, str]], folder: Path = FOLDER) -> str:
@@ -125,7 +134,7 @@ def command(seat: Seat) -> list[str]:
     """stunnel for the seat's doors, on every address of the machine."""
     _owner()
     anywhere = ":::" if Path("/proc/net/if_inet6").exists() else ""  # with IPv6 or without
-    doors = [(f"{anywhere}{door}", f"127.0.0.1:{port}") for door, port in doors_of(seat).items()]
+    doors = [(f"{anywhere}{door}", inside) for door, inside in doors_of(seat).items()]
     file = seat.folder / "door.conf"
     replace_file(file, settings(doors).encode(), mode=0o644)
     return ["stunnel4", str(file)]

@@ -18,7 +18,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _TERMINALS = Path("/dev/pts")
 _GRAPHICS = Path("/sys/class/drm")
 _NVIDIA = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits")
-_OF_THE_DISPLAY = frozenset({"Xtigervnc", "Xvnc"})  # it works for whoever looks, not for the user
+# They work for whoever looks and listens (agents/machine/sound.py), not for the user.
+_OF_VIEWERS = frozenset({"Xtigervnc", "Xvnc", "parec", "gst-launch-1.0"})
 
 
 def reading(seat: Seat) -> Reading:
@@ -59,7 +60,7 @@ def usage(uid: int) -> tuple[float, int]:
         with suppress(OSError):  # it has just ended
             if _owner(process) == uid:
                 name, seconds = _cpu(process)
-                if name not in _OF_THE_DISPLAY:
+                if name not in _OF_VIEWERS:
                     cpu += seconds
                     total += moved.get(process.name, 0)
     return cpu, total

@@ -91,6 +91,16 @@ class Seat:
         """XDG_RUNTIME_DIR; not /run/user, which logind empties and hides when the same user logs in by SSH."""
         return self.folder / "runtime"
 
+    @property
+    def sound_server(self) -> Path:
+        """Where programs find the sound server; /etc/pulse/client.conf.d/beamdesk.conf names it, too."""
+        return self.folder / "sound-server"
+
+    @property
+    def sound(self) -> Path:
+        """Where who may listen gets the sound."""
+        return self.folder / "sound"
+
     def log(self, program: str) -> Path:
         return LOGS / f"{self.name}-{program}.log"
 

@@ -119,6 +119,7 @@ class Supervisor:
         self._account_ready = self._stopping = False
         self._deadline = time.monotonic() + seconds if seconds else None
         self.programs = {program.name: program for program in self._programs()}
+        self._starting = threading.Lock()  # of what is started beside the programs
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
@@ -144,12 +145,14 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         if self._seat.rdp:  # a session's seat; a probe's is in nobody's use
             threading.Thread(target=_watch, args=(self._seat,), daemon=True).start()
+            threading.Thread(target=_sound, args=(self._seat, self._starting), daemon=True).start()
         try:
             while not self._stopping:
                 self._start_what_is_due()
                 self._wait()
                 self._tend()
         finally:
+            self._starting.acquire()  # for good
             for program in self.programs.values():
                 program.end()
             end_processes_of(self._seat.uid)
@@ -255,6 +258,12 @@ def _watch(seat: Seat) -> None:
     from agents.machine import watch  # no launch waits for it
 
     watch.keep(seat)
+
+
+def _sound(seat: Seat, starting: threading.Lock) -> None:
+    from agents.machine import sound  # nor for this
+
+    sound.keep(seat, starting)
 
 
 def launch(

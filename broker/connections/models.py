@@ -18,6 +18,7 @@ class Way(StrEnum):
     BROWSER = "browser"
     RDP = "rdp"
     SSH = "ssh"
+    SOUND = "sound"  # of the desktop in the browser, beside it
 
 
 class Ticket(Base):
@@ -127,6 +128,11 @@ class Share(Base):
     expires_at: Mapped[datetime]
     withdrawn_at: Mapped[datetime | None]
     withdrawn_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether what its guest sees is recorded."""
+        return self.kind in (ShareKind.SUPPORT, ShareKind.BREAK_GLASS)
 
     @property
     def stands(self) -> bool:

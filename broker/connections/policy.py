@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broker.errors import PolicyForbids
 from broker.identity.models import User
 from broker.settings import Policy, Settings
 
@@ -51,6 +52,15 @@ def by_ssh(policy: Policy) -> bool:
 def rdp_clipboard(policy: Policy) -> bool:
     """Whether RDP has a clipboard, which goes both ways there or not at all."""
     return policy.clipboard_in and policy.clipboard_out
+
+
+def must_be_heard(policy: Policy, *, recorded: bool = False) -> None:
+    """PolicyForbids where the desktop's sound is not for this listener. Of a window that is recorded, all is recorded
+    or not shown, and sound is not."""
+    if not policy.audio:
+        raise PolicyForbids(WORDS["audio"], hint="The desktop goes on without it.", not_allowed=not_allowed(policy))
+    if recorded:
+        raise PolicyForbids("Support hears no sound: it could not be recorded.", hint="The desktop goes on without it.")
 
 
 def not_allowed(policy: Policy) -> list[str]:

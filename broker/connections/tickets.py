@@ -42,12 +42,13 @@ def issue(
     return token
 
 
-def redeem(db: Session, person: Person, token: str) -> Ticket:
-    """The browser's ticket, used up by this very call; of two callers at once one gets it. Else TicketRefused.
+def redeem(db: Session, person: Person, token: str, way: Way = Way.BROWSER) -> Ticket:
+    """The browser's ticket, for the desktop or for its sound, used up by this very call; of two callers at once one
+    gets it. Else TicketRefused.
 
     In the hands of another sign-in than it was issued to it is refused, and stays good for the right one.
     """
-    return _use_up(db, token, Way.BROWSER, Ticket.sign_in_id == person.sign_in_id)
+    return _use_up(db, token, way, Ticket.sign_in_id == person.sign_in_id)
 
 
 def redeem_from_file(db: Session, token: str, way: Way) -> Ticket:

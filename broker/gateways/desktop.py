@@ -1,4 +1,5 @@
-"""One browser's way to one desktop, in a process of its own: who may come in, both greetings, and the end."""
+"""One browser's way to one desktop, or to its sound, in a process of its own: who may come in, both greetings, and the
+end."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from websockify.websocketserver import WebSocketRequestHandlerMixIn
 from agents.protocol import VNC_DOOR
 from broker import rfb
 from broker.configuration import doors
+from broker.connections.models import Way
 from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, ServiceDown, TicketRefused
+from broker.gateways import sound
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
 from broker.gateways.door import Door
@@ -37,7 +40,7 @@ from broker.sharing.recordings import Full
 
 log = structlog.get_logger()
 
-PATH = "/desktop"
+WAYS = {"/desktop": Way.BROWSER, sound.PATH: Way.SOUND}
 AGAIN = "Try again in a moment; if it stays so, end the session and launch a new one."
 # Close codes (RFC 6455, 7.4.1)
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, TOO_BIG, TRY_AGAIN = 1000, 1001, 1002, 1009, 1013
@@ -63,12 +66,23 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         try:
             self._clerk = Clerk(self.server.runtime, self._admit)
             self._desktop = self._clerk.admitted()
-            self._machine, self._greeting = _reach(self.server.runtime, self._desktop, self.server.patience.machine)
-            self._shown = self._recorded() if self._desktop.recorded else lambda _: None
+            self._reach()
         except BrokerError as error:
             self._refuse(error)
         else:
             WebSocketRequestHandlerMixIn.handle_upgrade(self)
+
+    def _reach(self) -> None:
+        where = self.server.runtime, self._desktop, self.server.patience.machine
+        if self._way is Way.SOUND:
+            self._machine = sound.reach(*where)
+        else:
+            self._machine, self._greeting = _reach(*where)
+            self._shown = self._recorded() if self._desktop.recorded else lambda _: None
+
+    @property
+    def _way(self) -> Way | None:
+        return WAYS.get(self.path.partition("?")[0])
 
     def _recorded(self) -> Callable[[bytes], None]:
         """What writes the recording of this window, which has its handshake already; nobody looks in unrecorded."""
@@ -86,9 +100,10 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
     def _admit(self, name_carrier: Callable[[int], None]) -> Desktop:
         """Run by the clerk, which must not keep the viewer's connection open."""
         os.close(self.connection.detach())
-        if self.path.partition("?")[0] != PATH:
+        if self._way is None:
             raise NotFound("The gateway carries desktops only.", hint="Open the desktop from the portal.")
         door: Door = self.server.token_plugin
+        door.way = self._way
         forwarded, proxies = self.headers.get_all("X-Forwarded-For", []), self.server.runtime.settings.gateway.proxies
         door.client = client(str(self.client_address[0]), forwarded, proxies)
         door.carrier, door.name_carrier = os.getppid(), name_carrier
@@ -136,6 +151,13 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
             socket.socket.shutdown(self._machine, socket.SHUT_RDWR)  # its own would go on without TLS
 
     def _carry(self, viewer: Viewer, machine: ssl.SSLSocket) -> None:
+        if self._way is Way.SOUND:
+            self._clerk.dismiss()
+            sound.carry(viewer, machine, self.server.patience)
+        else:
+            self._carry_desktop(viewer, machine)
+
+    def _carry_desktop(self, viewer: Viewer, machine: ssl.SSLSocket) -> None:
         _greet(viewer, self._greeting)
         self._clerk.reached("handshake")
         may = _passing(self._desktop)

@@ -33,6 +33,7 @@ class Door:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.client = ""
+        self.way = Way.BROWSER
         self.carrier = 0  # the process that will carry the desktop
         self.name_carrier: Callable[[int], None] = take_name
         self.person: Person | None = None
@@ -54,14 +55,14 @@ class Door:
         if self.person is None:
             raise NotSignedIn("Nobody is signed in here.")
         with self._runtime.database.transaction() as db:
-            self.desktop = service.redeem(db, self._runtime.settings, self.person, token)
+            self.desktop = service.redeem(db, self._runtime.settings, self.person, token, self.way)
             self.write_down(db, self.desktop)
         return self.desktop.address, VNC_DOOR
 
     def write_down(self, db: Session, desktop: Desktop) -> None:
         """The connection's row."""
         visitor = Visitor(self.client, self.carrier, self.name_carrier)
-        register.enter(db, desktop, Way.BROWSER, visitor, self._runtime.settings.gateway.connections_per_session)
+        register.enter(db, desktop, self.way, visitor, self._runtime.settings.gateway.connections_per_session)
 
 
 def is_ours(origin: str, host: str, settings: Settings) -> bool:

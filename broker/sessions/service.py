@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import tickets
-from broker.connections.models import Share, ShareKind, Ticket, Way
-from broker.connections.policy import NOTHING, applying, of_all, strictest
+from broker.connections.models import Share, Ticket, Way
+from broker.connections.policy import NOTHING, applying, must_be_heard, of_all, strictest
 from broker.database import now
 from broker.errors import (
     AlreadyRunning,
@@ -297,6 +297,16 @@ def extend(runtime: Runtime, person: Person, session_id: int, hours: float | Non
         return session
 
 
+def sound_ticket(runtime: Runtime, person: Person, session_id: int) -> str:
+    """A single-use ticket for that desktop's sound, or PolicyForbids."""
+    with runtime.database.transaction() as db:
+        session = mine(db, person, session_id)
+        _must_be_own_and_ready(person, session)
+        must_be_heard(policy_of(db, runtime.settings, session))
+        events.write_down(db, "session:ticket", session.id, actor=person.name, way=Way.SOUND)
+        return tickets.issue(db, session.id, person, runtime.settings.gateway.ticket_seconds, Way.SOUND)
+
+
 def ticket(runtime: Runtime, person: Person, session_id: int) -> str:
     """A single-use ticket for the browser desktop of the person's own ready session."""
     with runtime.database.transaction() as db:
@@ -332,9 +342,16 @@ class Desktop:
     policy: Policy = NOTHING
 
 
-def redeem(db: Session, settings: Settings, person: Person, token: str) -> Desktop:
-    """Use the person's ticket up; the desktop that it opens, or TicketRefused or SessionNotReady."""
-    used = tickets.redeem(db, person, token)
+def redeem(db: Session, settings: Settings, person: Person, token: str, way: Way = Way.BROWSER) -> Desktop:
+    """Use the person's ticket up; the desktop that it opens, or TicketRefused, SessionNotReady or PolicyForbids."""
+    used = tickets.redeem(db, person, token, way)
+    found = _opened_by(db, settings, person, used)
+    if way is Way.SOUND:
+        must_be_heard(found.policy, recorded=found.recorded)
+    return found
+
+
+def _opened_by(db: Session, settings: Settings, person: Person, used: Ticket) -> Desktop:
     session = db.get_one(UserSession, used.session_id)
     if used.share_id is not None:
         return _desktop_of_guest(db, settings, person, session, used)
@@ -357,16 +374,26 @@ def _desktop_of_guest(db: Session, settings: Settings, person: Person, session: 
         raise TicketRefused("This desktop is no longer shared with you.", hint="Ask its owner to share it again.")
     events.changed(db, "share", share.id, session.user_id)  # the owner's pages show who is there
     found = desktop_of(db, settings, session, used.sign_in_id)
-    own = applying(settings, session.environment, person.name, person.groups)
     return replace(
         found,
         user_id=person.user_id,
         user=person.name,
         share_id=share.id,
         view_only=not share.control,
-        recorded=share.kind in (ShareKind.SUPPORT, ShareKind.BREAK_GLASS),
-        policy=strictest([found.policy, own]),
+        recorded=share.recorded,
+        policy=policy_of_guest(db, settings, person, session),
     )
+
+
+def policy_of_guest(db: Session, settings: Settings, person: Person, session: UserSession) -> Policy:
+    """What the guest is allowed, and the owner as well."""
+    own = applying(settings, session.environment, person.name, person.groups)
+    return strictest([policy_of(db, settings, session), own])
+
+
+def policy_of(db: Session, settings: Settings, session: UserSession) -> Policy:
+    """What its owner may do at the session's desktop, and whose account it has."""
+    return of_all(settings, session.environment, (db.get_one(User, session.user_id), account_of(db, session)))
 
 
 def desktop(runtime: Runtime, person: Person, session_id: int) -> Desktop:
@@ -400,7 +427,7 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
             f"Session {session.id} is {session.state}; it has no desktop to open.",
             hint="Open it from the portal again.",
         )
-    user, account = db.get_one(User, session.user_id), account_of(db, session)
+    user = db.get_one(User, session.user_id)
     return Desktop(
         session_id=session.id,
         user_id=user.id,
@@ -411,8 +438,8 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
         address=machine.address,
         host_key=machine.host_key or "",
         password=session.password,
-        account=account.name,
-        policy=of_all(settings, session.environment, (user, account)),
+        account=account_of(db, session).name,
+        policy=policy_of(db, settings, session),
     )
 
 

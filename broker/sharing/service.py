@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import tickets
-from broker.connections.models import Share, ShareKind, share_stands
+from broker.connections.models import Share, ShareKind, Way, share_stands
+from broker.connections.policy import must_be_heard
 from broker.database import hold, now
 from broker.errors import Forbidden, InvalidRequest, NotFound, SessionNotReady, WrongState
 from broker.identity.models import User
@@ -134,18 +135,21 @@ def of_guest(db: Session, person: Person, share_id: int) -> tuple[Share, UserSes
     return share, db.get_one(UserSession, share.session_id)
 
 
-def ticket(runtime: Runtime, person: Person, share_id: int) -> str:
-    """A single-use ticket for the browser, by one's own share."""
+def ticket(runtime: Runtime, person: Person, share_id: int, way: Way = Way.BROWSER) -> str:
+    """A single-use ticket for the browser, by one's own share: for the desktop, or for its sound, or PolicyForbids."""
     with runtime.database.transaction() as db:
         share, session = of_guest(db, person, share_id)
         if not share.stands:
             raise NotFound("This desktop is no longer shared with you.", hint="Ask its owner to share it again.")
         if session.state != SessionState.READY:
             raise SessionNotReady("The desktop that was shared with you is over.", hint="Ask its owner.")
-        if share.kind in (K.SUPPORT, K.BREAK_GLASS):
+        if share.recorded:
             person.must(Right.JOIN)  # who has lost the role since has lost this, too
-        events.write_down(db, "session:ticket", session.id, actor=person.name, share=share.id)
-        return tickets.issue(db, session.id, person, runtime.settings.gateway.ticket_seconds, share_id=share.id)
+        if way is Way.SOUND:
+            must_be_heard(sessions.policy_of_guest(db, runtime.settings, person, session), recorded=share.recorded)
+        by = {"share": share.id} | ({"way": way} if way is Way.SOUND else {})
+        events.write_down(db, "session:ticket", session.id, actor=person.name, **by)
+        return tickets.issue(db, session.id, person, runtime.settings.gateway.ticket_seconds, way, share_id=share.id)
 
 
 def own(db: Session, person: Person, session_id: int) -> UserSession:

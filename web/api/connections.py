@@ -30,6 +30,19 @@ def ticket(session_id: int) -> TicketOut:
     return TicketOut(ticket=token, url=f"{gateway()}/desktop?token={token}")
 
 
+@blueprint.post(f"{ONE}/sound-tickets")
+@blueprint.output(TicketOut, 201)
+@blueprint.doc(responses=[403, 409])
+@needs(Right.CONNECT)
+def sound_ticket(session_id: int) -> TicketOut:
+    """A ticket for the desktop's sound in the browser
+
+    It opens one connection, once, within a minute: Ogg with Opus, a page in each message.
+    """
+    token = service.sound_ticket(site().runtime, person(), session_id)
+    return TicketOut(ticket=token, url=f"{gateway()}/sound?token={token}")
+
+
 @blueprint.get(f"{ONE}/connection.rdp")
 @blueprint.doc(responses=[403, 409])
 @needs(Right.CONNECT)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from apiflask import APIBlueprint
 
-from broker.connections.models import Share
+from broker.connections.models import Share, Way
 from broker.identity.rights import Right
 from broker.sharing import overview, service
 from broker.sharing.overview import Guest, SharedDesktop
@@ -127,6 +127,19 @@ def ticket(share_id: int) -> TicketOut:
     """
     token = service.ticket(site().runtime, person(), share_id)
     return TicketOut(ticket=token, url=f"{gateway()}/desktop?token={token}")
+
+
+@blueprint.post(f"{ONE}/sound-tickets")
+@blueprint.output(TicketOut, 201)
+@blueprint.doc(responses=[403, 409])
+@needs(Right.CONNECT)
+def sound_ticket(share_id: int) -> TicketOut:
+    """A ticket for the sound of a desktop that is shared with me
+
+    Where both its owner and I may hear it; support does not, because it could not be recorded.
+    """
+    token = service.ticket(site().runtime, person(), share_id, Way.SOUND)
+    return TicketOut(ticket=token, url=f"{gateway()}/sound?token={token}")
 
 
 def _shared(share_id: int) -> SharedDesktop:

@@ -22,7 +22,7 @@ from tests.waiting import until
 ROLE = Path(__file__).parents[3] / "ansible/roles/firewall/files"
 PROGRAM = str(ROLE / "programs/usr/local/lib/beamdesk/firewall")
 SOURCES = {"10.9.0.2": "10.9.0.1", "10.9.0.3": "10.9.0.1", "2001:db8::2": "2001:db8::1"}
-PORTS = (22, 3389, 3390, 5901, 13389, 13390, 15901, 15902)
+PORTS = (22, 3389, 3390, 5901, 13389, 13390, 15901, 15902, 15903)
 LISTEN = """
 import select, socket
 servers = [socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) for port in %r]

@@ -168,7 +168,7 @@ class KeepBody(Taken):
 
 
 class TicketOut(Given):
-    """A secret that opens the desktop once, within a minute, at `url`."""
+    """A secret that opens the desktop, or its sound, once, within a minute, at `url`."""
 
     ticket: str
     url: str

@@ -5,6 +5,7 @@ import { allowFiles, offerFiles } from "./files.js";
 import { letGo, offerKeys } from "./keys.js";
 import { choosePicture, measureAnew } from "./picture.js";
 import { ScreensRFB } from "./screens.js";
+import { allowSound, endSound } from "./sound.js";
 import { focusDesktop, listen } from "./typing.js";
 import { arrange, index, shareScreens } from "./windows.js";
 import { call, leave } from "../js/api.js";
@@ -54,7 +55,10 @@ async function look() {
   offerSsh(document, session.policy);
   if (share) allow(session.control);
   else if (!index) allowFiles(session);
-  if (share ? !session.over : session.state === "ready") return open();
+  if (share ? !session.over : session.state === "ready") {
+    allowSound(address, session);
+    return open();
+  }
   if (share) return finish();
   if (["requested", "queued", "preparing"].includes(session.state)) {
     show("waiting", "Starting");
@@ -76,6 +80,7 @@ function finish() {
   over = true;
   clearTimeout(retry);
   rfb?.disconnect();
+  endSound();
   if (share) {
     show("over", "No longer shared");
     return explain("No longer shared with you", session.over, { still: true, home: true });
