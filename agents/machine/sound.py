@@ -13,6 +13,7 @@ import pwd
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,7 +52,11 @@ def keep(seat: Seat, starting: Lock) -> None:
     for good can end them all."""
     sound = Sound(seat, starting)
     while True:
-        sound.turn()
+        try:
+            sound.turn()
+        except OSError as error:  # out of processes, of descriptors, or of memory
+            print(f"sound: {error}", file=sys.stderr, flush=True)
+            time.sleep(_PAUSE)
 
 
 class Sound:
@@ -60,7 +65,7 @@ class Sound:
     def __init__(self, seat: Seat, starting: Lock) -> None:
         self._seat, self._starting = seat, starting
         self._selector = DefaultSelector()
-        self._listening = 0
+        self._listeners: set[socket.socket] = set()
         self._calls = _listen(seat.sound_server, mode=0o600, uid=seat.uid, gid=seat.uid)
         door = _listen(seat.sound, mode=0o660, uid=0, gid=pwd.getpwnam(ACCOUNT).pw_gid)
         self._when(self._calls, self._serve)
@@ -77,21 +82,23 @@ class Sound:
 
     def _serve(self) -> None:
         """A program calls: the server answers from now on."""
+        process = self._start("sound", _SERVER, stdin=self._calls.fileno())
         self._selector.unregister(self._calls)
-        Run(self._start("sound", _SERVER, stdin=self._calls.fileno()), self._selector, self._served)
-
-    def _served(self) -> None:
-        self._when(self._calls, self._serve)
+        Run(process, self._selector, lambda: self._when(self._calls, self._serve))
 
     def _welcome(self, listener: socket.socket) -> None:
-        if self._listening >= MOST:
+        if len(self._listeners) >= MOST:
             listener.close()
             return
-        self._listening += 1
+        self._listeners.add(listener)
         self._encode(listener)
 
     def _encode(self, listener: socket.socket) -> None:
-        process = self._start("listening", _ENCODER, stdout=listener.fileno())
+        try:
+            process = self._start("listening", _ENCODER, stdout=listener.fileno())
+        except OSError:
+            self._dismiss(listener)
+            raise
         run = Run(process, self._selector, lambda: self._encode_again(listener))
         self._when(listener, lambda: self._hear(listener, run))
 
@@ -105,10 +112,13 @@ class Sound:
         with suppress(OSError):
             if listener.recv(4096):
                 return
-        self._selector.unregister(listener)
-        listener.close()
         run.end()
-        self._listening -= 1
+        self._selector.unregister(listener)
+        self._dismiss(listener)
+
+    def _dismiss(self, listener: socket.socket) -> None:
+        self._listeners.discard(listener)
+        listener.close()
 
     def _start(
         self, name: str, script: str, stdin: int = subprocess.DEVNULL, stdout: int | None = None

@@ -119,6 +119,69 @@ def test_the_clipboard_goes_both_ways(launched: Page, run: Run) -> None:
     until(lambda: run(launched, "xclip -o -selection clipboard | wc -c").strip() == "400200", "all of it", 20)
 
 
+EAR = """
+const { connect } = AudioNode.prototype;
+AudioNode.prototype.connect = function (to, ...rest) {
+  if (to instanceof AudioDestinationNode) {
+    window.ear = new AnalyserNode(to.context, { fftSize: 8192, smoothingTimeConstant: 0 });
+    connect.call(this, window.ear);
+  }
+  return connect.call(this, to, ...rest);
+};
+"""  # beside the loudspeaker
+LOUDEST = """() => {
+  const levels = new Float32Array(ear.frequencyBinCount);
+  ear.getFloatFrequencyData(levels);
+  const level = Math.max(...levels);
+  return [levels.indexOf(level) * ear.context.sampleRate / ear.fftSize, level];
+}"""
+TONE = (
+    "timeout 60 gst-launch-1.0 -q audiotestsrc freq=440 ! audio/x-raw,format=S16LE,rate=48000,channels=1 ! fdsink |"
+    " timeout 60 paplay --raw --format=s16le --rate=48000 --channels=1"
+)
+
+
+def hears_the_tone(page: Page) -> bool:
+    """Whether what is loudest is at 440 Hz."""
+    frequency, decibels = page.evaluate(LOUDEST)
+    return bool(430 < frequency < 450 and decibels > -60)
+
+
+def is_silent(page: Page) -> bool:
+    return bool(page.evaluate(LOUDEST)[1] < -90)
+
+
+def test_what_the_desktop_plays_is_heard_in_the_page(launched: Page, run: Run) -> None:
+    """Once the button is pressed, as loud as one wishes, also after the sound server was killed; it is remembered, and
+    nothing encodes for a page that is gone."""
+    launched.context.add_init_script(EAR)
+    launched.reload()
+    sound, words = launched.get_by_role("button", name="Sound"), launched.locator("[data-sound-words]")
+    expect(words).to_have_text("Sound is off")
+    assert run(launched, "pgrep -x 'pulseaudio|gst-launch-1.0'") == "", "something runs for nobody"
+    sound.focus()
+    launched.keyboard.press("Enter")
+    expect(words).to_have_text("Sound is on")
+    assert is_silent(launched)
+    run(launched, f"setsid sh -c '{TONE}' > /dev/null 2>&1 &")
+    until(lambda: hears_the_tone(launched), "the tone", 20)
+    launched.get_by_label("Volume").focus()
+    launched.keyboard.press("Home")
+    until(lambda: is_silent(launched), "the volume to be 0", 10)
+    launched.keyboard.press("End")
+    run(launched, f"pkill -KILL -x pulseaudio; setsid sh -c '{TONE}' > /dev/null 2>&1 &")
+    until(lambda: hears_the_tone(launched), "the tone of the next sound server", 20)
+    launched.reload()
+    expect(sound).to_have_attribute("aria-pressed", "true")
+    launched.locator("#screen canvas").click()
+    expect(words).to_have_text("Sound is on")
+    until(lambda: hears_the_tone(launched), "the tone in the page that remembers", 20)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    launched.screenshot(path=PICTURES / "sound.png")
+    launched.close()
+    until(lambda: run(launched, "pgrep -x parec") == "", "the encoder to end with its page", 20)
+
+
 def test_a_hidden_page_keeps_its_connection(launched: Page) -> None:
     """Another tab in front of it does not cut it off, and nothing has to be done on return."""
     other = launched.context.new_page()

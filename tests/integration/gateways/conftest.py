@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from agents.machine.seat import RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD
-from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR, VNC_DOOR
 from tests.doors import doors
-from tests.integration.gateways.lab import ADDRESS, HASTY, LEAVES, Desk, Lab, Screen, vnc_server
+from tests.integration.gateways.lab import ADDRESS, HASTY, LEAVES, SOUND, Desk, Lab, Screen, vnc_server
 from tests.integration.gateways.portal import Portal, portal_of
 from tests.integration.gateways.rdp_lab import RDP
 from tests.integration.gateways.rdp_peers import MACHINE, NEIGHBOUR
@@ -26,7 +26,7 @@ def _doors() -> Iterator[None]:
     vnc = [((address, VNC_DOOR), (address, 5901)) for address in (ADDRESS, LEAVES)]
     rdp = [((address, RDP_DOOR), (address, RDP_PORT)) for address in (ADDRESS, MACHINE, NEIGHBOUR)]
     without = [((each, RDP_DOOR_WITHOUT_CLIPBOARD), (each, RDP_PORT_WITHOUT_CLIPBOARD)) for each in (ADDRESS, MACHINE)]
-    with doors(*vnc, *rdp, *without):
+    with doors(*vnc, *rdp, *without, ((ADDRESS, SOUND_DOOR), (ADDRESS, SOUND))):
         yield
 
 

@@ -35,6 +35,7 @@ from tests.waiting import until
 
 ADDRESS = f"127.91.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # of the machine
 LEAVES = f"127.92.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # of one that hangs up
+SOUND = 5950  # where tests serve sound behind that machine's door
 PASSWORD = "ohS3cret-desktop"
 PATTERN = ("-mod", "16", "16", "-fg", "#3cc4b8", "-bg", "#12232b")
 PORTAL = "http://localhost:8080"

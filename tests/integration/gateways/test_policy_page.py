@@ -44,6 +44,7 @@ def test_the_page_offers_the_direction_that_is_allowed_and_says_what_is_not(
     assert home.evaluate(WIDTH) <= 390
     page = connected(portal.open(desk.token, f"/desktop/{desk.session_id}"))
     expect(page.get_by_role("button", name="SSH")).to_be_hidden()
+    expect(page.get_by_role("button", name="Sound")).to_be_hidden()
     page.get_by_role("button", name="Clipboard").focus()
     page.keyboard.press("Enter")
     panel = page.locator("#clipboard")

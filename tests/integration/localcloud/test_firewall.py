@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agents.protocol import PROBE_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
+from agents.protocol import PROBE_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR, VNC_DOOR
 
-OPEN = (22, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR, PROBE_DOOR)
+OPEN = (22, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR, PROBE_DOOR, SOUND_DOOR)
 ROOT = Path(__file__).parents[3]
 CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "from anywhere, where nothing is said": ([], ("10.9.0.2", "10.9.0.3", "2001:db8::2")),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR, VNC_DOOR
 from broker import rfb
 from broker.configuration import desktop_ca, doors
 from broker.configuration.keyring import Step
@@ -100,16 +100,17 @@ def test_none_but_a_gateways_certificate_in_force_opens_a_door(desk: Desk, tmp_p
     good = context(tmp_path, signed(secrets, OURS, GATEWAY))
     assert answer(desk, VNC_DOOR, good) == rfb.VERSION
     assert answer(desk, RDP_DOOR, good)[:1] == b"\3"
+    assert answer(desk, SOUND_DOOR, good)[:4] == b"OggS"
     for what, shown in certificates(secrets, tmp_path / "foreign").items():
         made = context(tmp_path, shown)
-        assert {answer(desk, door, made) for door in (VNC_DOOR, RDP_DOOR)} == {b""}, what
+        assert {answer(desk, door, made) for door in (VNC_DOOR, RDP_DOOR, SOUND_DOOR)} == {b""}, what
     good.maximum_version = ssl.TLSVersion.TLSv1_2
     assert answer(desk, VNC_DOOR, good) == b"", "an older TLS"
 
 
 def test_what_is_no_tls_is_hung_up_on(desk: Desk) -> None:
     for said in (rfb.VERSION, first_packet("x" * 32), b"GET / HTTP/1.1\r\n\r\n", bytes(5000)):
-        for door in (VNC_DOOR, RDP_DOOR):
+        for door in (VNC_DOOR, RDP_DOOR, SOUND_DOOR):
             with socket.create_connection((desk.target.address, door), 20) as rude:
                 rude.sendall(said)
                 assert heard(rude)[:1] in (b"", b"\x15"), "more than an alert of TLS"
@@ -125,6 +126,7 @@ def test_the_servers_behind_the_doors_cannot_be_reached_from_outside(desk: Desk)
         VNC_DOOR,
         RDP_DOOR,
         RDP_DOOR_WITHOUT_CLIPBOARD,
+        SOUND_DOOR,
     }
 
 

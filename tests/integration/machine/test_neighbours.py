@@ -11,14 +11,14 @@ import pytest
 
 from agents.localcloud import machine
 from agents.localcloud.cloud import names
-from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR, VNC_DOOR
 from broker.configuration import ssh
 from broker.configuration.ssh import SshTarget
 from tests.doors import GATEWAY, MACHINE, signed
 from tests.integration.machine.desk import Desk
 from tests.integration.machine.lab import Lab
 
-OPEN = {22, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, VNC_DOOR}
+OPEN = {22, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR, VNC_DOOR}
 PORTS = (*OPEN, 3389, 3390, 5901)
 HEARD = "timeout 1 openssl s_client -connect {address}:{port} -tls1_3 -quiet -verify_quiet {shown} 2> /dev/null"
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agents.machine.seat import RDP_PORT, RDP_PORT_WITHOUT_CLIPBOARD
-from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD
+from agents.machine.sound import MOST
+from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, SOUND_DOOR
 from broker import rfb
+from broker.configuration import doors
 from broker.errors import AgentRefused
+from broker.gateways.ogg import Pages
 from tests.doors import through
 from tests.integration.machine.desk import PASSWORD, UID, USER, Desk
 from tests.screens import colours, difference, screen
@@ -179,6 +185,87 @@ def test_a_crash_of_the_display_or_of_its_keeper_is_mended(desk: Desk) -> None:
     assert colours(desk.frame()) > 500
 
 
+OF_SOUND = ("pulseaudio", "parec", "gst-launch-1.0")
+
+
+def running(desk: Desk) -> dict[str, int]:
+    """How many programs of each kind of the sound's run."""
+    return {name: len(found) for name in OF_SOUND if (found := desk.pids(name))}
+
+
+class Listener:
+    """Who listens through the machine's door, as the gateway does."""
+
+    def __init__(self, door: ssl.SSLSocket) -> None:
+        self._door, self._pages = door, Pages()
+
+    def loudest(self, count: int = 10) -> int:
+        """Of the next pages, the bytes of the largest: of silence it has some 30, of a noise some 300."""
+        found: list[bytes] = []
+        while len(found) < count:
+            said = self._door.recv(16384)
+            assert said, "the machine has closed it"
+            found += self._pages.hear(said)
+        return max(map(len, found))
+
+    def leave(self) -> None:
+        self._door.close()
+
+
+@contextmanager
+def listening(desk: Desk) -> Iterator[Listener]:
+    """A listener, who has heard the beginning."""
+    with doors.reach(desk.state_dir, desk.target.name, desk.target.address, SOUND_DOOR, timeout=20) as door:
+        made = Listener(door)
+        made.loudest(3)
+        yield made
+
+
+QUIET, LOUD = 60, 150  # bytes of a page
+PLAY = "timeout 30 paplay --raw --rate=48000 --channels=1 --format=s16le /dev/urandom > /dev/null 2>&1 &"
+
+
+def test_what_plays_is_heard_through_its_door_and_nothing_runs_where_nobody_plays_or_listens(desk: Desk) -> None:
+    """Each listener has an encoder, which goes with them, and hears the next sound server where one is killed."""
+    assert running(desk) == {}, "an attach started something"
+    with listening(desk) as first, listening(desk) as second:
+        assert running(desk) == {"pulseaudio": 1, "parec": 2, "gst-launch-1.0": 2}
+        assert first.loudest() < QUIET
+        desk.user(PLAY)
+        until(lambda: first.loudest() > LOUD and second.loudest() > LOUD, "the sound", 10)
+        second.leave()
+        until(lambda: running(desk)["gst-launch-1.0"] == 1, "the encoder of who left to end", 10)
+        desk.root("pkill -KILL -x pulseaudio")
+        until(lambda: first.loudest() < QUIET, "silence", 10)
+        desk.user(PLAY)
+        until(lambda: first.loudest() > LOUD, "the sound of the next server", 10)
+        desk.root("pkill -KILL -x paplay")
+    until(lambda: set(running(desk)) <= {"pulseaudio"}, "the last encoder to end", 10)
+
+
+def test_so_many_listen_at_a_time_and_who_leaves_makes_room(desk: Desk) -> None:
+    with ExitStack() as stack:
+        inside = [stack.enter_context(listening(desk)) for _ in range(MOST)]
+        with pytest.raises(AssertionError), listening(desk):
+            pass
+        inside[0].leave()
+        until(lambda: running(desk)["gst-launch-1.0"] < MOST, "the encoder of who left to end", 10)
+        with listening(desk):
+            assert running(desk)["gst-launch-1.0"] == MOST
+    until(lambda: set(running(desk)) <= {"pulseaudio"}, "the encoders to end", 10)
+
+
+def test_nobody_of_the_machine_listens_without_a_gateway_or_takes_the_sound_servers_place(desk: Desk) -> None:
+    """Neither the user nor another account; and no other account reaches the user's sound server."""
+    knock = "import socket,sys; socket.socket(socket.AF_UNIX).connect('/run/beamdesk/session/' + sys.argv[1])"
+    for who, name in ((USER, "sound"), ("nobody", "sound"), ("nobody", "sound-server")):
+        said = desk.root(f'runuser -u {who} -- python3 -c "{knock}" {name} 2>&1; ls -ld /run/beamdesk/session')
+        assert "PermissionError" in said, (who, name)
+    assert desk.user(
+        "rm /run/beamdesk/session/sound-server 2>&1; test -S /run/beamdesk/session/sound-server && echo there"
+    )
+
+
 def test_an_rdp_file_shows_the_same_desktop_without_a_question(desk: Desk, tmp_path: Path) -> None:
     """By the server without a clipboard, too."""
     for door, server in ((RDP_DOOR, RDP_PORT), (RDP_DOOR_WITHOUT_CLIPBOARD, RDP_PORT_WITHOUT_CLIPBOARD)):
@@ -224,7 +311,8 @@ def test_rdp_refuses_a_wrong_password(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_a_detached_machine_runs_nothing_of_the_user_and_is_not_attached_again(desk: Desk) -> None:
-    desk.detach()
+    with listening(desk):
+        desk.detach()
     assert desk.root(f"pgrep -u {USER} -l") == ""
     assert desk.status().desktop == "none"
     assert desk.root("ss -Htln | grep -v :22") == ""

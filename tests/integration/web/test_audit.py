@@ -139,6 +139,7 @@ def test_every_operation_that_changes_something_is_in_the_log_with_its_actor(
     session = call("POST", "/sessions", {"environment": "light"})["id"]
     make_ready(session)
     call("POST", "/sessions/{session_id}/tickets", session_id=session)
+    call("POST", "/sessions/{session_id}/sound-tickets", session_id=session)
     call("POST", "/sessions/{session_id}/extend", {"hours": 1}, session_id=session)
     call("POST", "/sessions/{session_id}/stay", session_id=session)
     call("POST", "/sessions/{session_id}/keep", {"until": "work-ends"}, session_id=session)
@@ -214,6 +215,7 @@ def _sharing(
     link = bob.post(f"/api/v1/sessions/{bobs}/shares", json={}).json["link"]
     mine = call("POST", "/shares/join", {"token": link.rsplit("/", 1)[1]})["id"]
     call("POST", "/shares/{share_id}/tickets", share_id=mine)
+    call("POST", "/shares/{share_id}/sound-tickets", share_id=mine)
     call("DELETE", "/shares/{share_id}", share_id=mine)
     asked = call("POST", "/sessions/{session_id}/join-requests", {"reason": "May I?"}, session_id=bobs)["id"]
     call("DELETE", "/join-requests/{request_id}", request_id=asked)

@@ -130,14 +130,18 @@ def test_a_busy_process_and_its_ended_children_count_as_cpu() -> None:
         assert measure.usage(UID + 1)[0] - elsewhere < 0.2
 
 
-def test_a_transfer_counts_by_its_bytes() -> None:
+@pytest.mark.parametrize(("name", "counts"), [("rsync", True), ("parec", False), ("gst-launch-1.0", False)])
+def test_a_transfer_counts_by_its_bytes_and_what_is_sent_to_a_listener_does_not(name: str, counts: bool) -> None:
     """Read and written, by the process that moves them."""
-    script = "open('/dev/null', 'wb', 0).write(bytes(50_000_000)); print(flush=True); input()"
+    script = (
+        f"open('/proc/self/comm', 'w').write('{name}')\n"
+        "open('/dev/null', 'wb', 0).write(bytes(50_000_000)); print(flush=True); input()"
+    )
     _, before = measure.usage(UID)
     with as_user(script) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert measure.usage(UID)[1] - before >= 50_000_000
+        assert (measure.usage(UID)[1] - before >= 50_000_000) == counts
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import { say } from "../js/toast.js";
 
 const RATE = 48000;
 const PACKET = 20_000; // µs
-const LONGEST_WAIT = 10_000; // ms
+const LONGEST_WAIT = 60_000; // ms
 const LATE = 50; // packets that wait for the decoder, beyond which some are left out
 const button = document.querySelector('[data-do="sound"]');
 const volume = document.querySelector("[data-volume]");
@@ -76,8 +76,9 @@ class Player {
     } catch (problem) {
       if (problem.code === "policy-forbids") throw problem;
     }
-    await this.pause(Math.min(LONGEST_WAIT, 250 * 2 ** this.tries));
+    const wait = Math.min(LONGEST_WAIT, 250 * 2 ** this.tries);
     this.tries += 1;
+    await this.pause(wait);
   }
 
   hear(socket) {
@@ -129,13 +130,18 @@ class Player {
     if (this.gain) this.gain.gain.value = (volume.value / 100) ** 2; // as loudness is heard
   }
 
+  /** Wait so long, or until again() or end(). */
   pause(ms) {
-    const { signal } = this.over;
-    if (signal.aborted) return Promise.resolve();
     return new Promise((done) => {
-      const timer = setTimeout(done, ms);
-      signal.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
+      this.wake = done;
+      setTimeout(done, this.over.signal.aborted ? 0 : ms);
     });
+  }
+
+  /** The link, or the desktop, is there again. */
+  again() {
+    this.tries = 0;
+    this.wake?.();
   }
 
   fail(problem) {
@@ -146,6 +152,7 @@ class Player {
 
   end() {
     this.over.abort();
+    this.wake?.();
     if (this.decoder?.state === "configured") this.decoder.close();
     this.context?.close();
   }
@@ -187,6 +194,7 @@ export function allowSound(of, session) {
   button.hidden = !session.policy.audio || ["support", "break-glass"].includes(session.kind);
   allowed = !button.hidden;
   settle();
+  playing?.again();
 }
 
 /** The desktop is over. */
