@@ -32,7 +32,7 @@ _SERVER = """
 exec 3<&0 < /dev/null
 LISTEN_PID=$$ LISTEN_FDS=1 exec pulseaudio -n --daemonize=no --use-pid-file=no --exit-idle-time=20 \\
     --realtime=no --high-priority=no --log-target=stderr \\
-    --load="module-native-protocol-unix socket=$0" \\
+    --load="module-native-protocol-unix socket=$1" \\
     --load="module-null-sink sink_name=desktop sink_properties=device.description=Desktop norewinds=1 rate=48000" \\
     --load=module-suspend-on-idle
 """
@@ -126,7 +126,7 @@ class Sound:
         group, groups = groups_of(self._seat.uid)
         with self._starting, self._seat.log(name).open("wb") as log:
             return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "sh", "-c", script, str(self._seat.sound_server)],
+                ["setpriv", "--pdeathsig", "KILL", "sh", "-c", script, name, str(self._seat.sound_server)],
                 stdin=stdin,
                 stdout=log if stdout is None else stdout,
                 stderr=log,

@@ -78,6 +78,7 @@ def test_a_guest_looks_and_is_seen_and_is_sent_away(portal: Portal, blue: Screen
     card.get_by_role("link", name="Open desktop").click()
     connected(bob)
     until(lambda: colour(bob) == BLUE, "the desktop's own colour")
+    expect(bob.get_by_role("button", name="Sound")).to_be_visible()
     for name in ("Clipboard", "Keys", "Extend", "End", "RDP", "SSH"):
         expect(bob.locator(f'.desk-bar [title^="{name}"]:visible')).to_have_count(0)
     expect(alice.locator("#sharing .guests")).to_contain_text("is here now")
@@ -202,6 +203,7 @@ def test_support_is_let_in_and_what_it_saw_is_replayed(portal: Portal, blue: Scr
     connected(support)
     expect(alice.locator(".desk-guests")).to_have_text("Bob is here")
     until(lambda: colour(support) == BLUE, "support to see it")
+    expect(support.get_by_role("button", name="Sound")).to_be_hidden()
     blue.run("xsetroot", "-solid", "#aa2222")
     until(lambda: colour(support) == RED, "support to see the change")
     support.close()

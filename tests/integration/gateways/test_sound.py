@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 import socket
 import struct
+import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from sqlalchemy import select, update
 
-from broker.connections.models import Way
+from broker.connections.models import Connection, Way
 from broker.errors import PolicyForbids
 from broker.events import Event
+from broker.gateways import processes
 from broker.identity import service as identity
 from broker.identity.models import User
 from broker.identity.service import person_of
@@ -28,6 +32,7 @@ from broker.sessions import service
 from broker.sharing import service as sharing
 from tests.integration.gateways.guests import Guest
 from tests.integration.gateways.lab import ADDRESS, SOUND, Desk, Lab
+from tests.integration.gateways.portal import Portal, connected
 from tests.integration.gateways.test_admission import refused
 from tests.integration.gateways.test_closing import CLOSED, heard
 from tests.integration.gateways.test_recordings import Helper, helper  # noqa: F401 - a fixture
@@ -52,9 +57,9 @@ def number_of(message: bytes) -> int:
 
 
 class Machine:
-    """What listens behind the machine's door. Who comes is sent what `pages` gives, as fast as it is taken."""
+    """What listens behind the machine's door. Who comes is sent these pages, as fast as it is taken."""
 
-    def __init__(self, pages: Iterator[bytes]) -> None:
+    def __init__(self, pages: Iterable[bytes]) -> None:
         self.sent = self.listeners = 0
         self._pages = pages
         self._server = socket.create_server((ADDRESS, SOUND))
@@ -80,7 +85,7 @@ class Machine:
 
 
 @contextmanager
-def machine(pages: Iterator[bytes] = iter(())) -> Iterator[Machine]:  # noqa: B008 - it has nothing
+def machine(pages: Iterable[bytes] = ()) -> Iterator[Machine]:
     with closing(Machine(pages)) as made:
         yield made
 
@@ -103,7 +108,7 @@ def listen(desk: Desk, token: str | None = None) -> Viewer:
 def test_a_listener_is_sent_pages_beside_the_desktop_and_the_encoder_ends_with_it(lab: Lab, desk: Desk) -> None:
     """A message for each page, however they come; it is in the log, and not among the windows."""
     cut = re.findall(rb"(?s).{1,1000}", b"".join(map(page, range(5))))
-    with machine(iter(cut)) as sounding:
+    with machine(cut) as sounding:
         viewer = desk().greet()
         listener = listen(desk)
         assert [number_of(listener.message()) for _ in range(5)] == [0, 1, 2, 3, 4]
@@ -206,10 +211,43 @@ def test_a_browser_that_stalls_costs_no_memory_and_then_hears_what_is_new(desk: 
 
 
 def test_a_machine_that_says_something_else_is_left(desk: Desk) -> None:
-    with machine(iter([page(1), b"RFB 003.008\n"])) as sounding:
+    with machine([page(1), b"RFB 003.008\n"]) as sounding:
         assert heard(listen(desk).end()) == (1013, "what the machine says is no sound")
         until(lambda: not sounding.listeners, "the machine to be left")
 
 
 def test_a_machine_without_sound_is_a_clear_answer(lab: Lab) -> None:
     refused(listen(lab.desk(address="127.92.0.1")), 503, "machine-unreachable")
+
+
+REAL = ("gst-launch-1.0", "-q", "audiotestsrc", "num-buffers=100", "!", "opusenc", "!", "oggmux", "!", "fdsink")
+WORDS = "[data-sound-words]"
+
+
+def test_the_page_comes_back_to_the_sound_by_itself_and_of_two_windows_one_plays(desktops: Portal) -> None:
+    """A broken stream and a killed connection are followed by the next one, with a ticket of its own; another window
+    waits for the first one's end, and begins with a click; at the session's end it is off."""
+    desk = desktops.lab.desk()
+    stream = subprocess.run(REAL, capture_output=True, check=True).stdout
+    with machine([stream, page(7), page(8)]):
+        first = connected(desktops.open(desk.token, f"/desktop/{desk.session_id}"))
+        first.get_by_role("button", name="Sound").click()
+        expect(first.locator(WORDS)).to_have_text("Sound is on")
+        (row,) = listeners(desk)
+        processes.end(row.pid, row.id, signal.SIGKILL)
+        until(lambda: {each.id for each in listeners(desk)} - {row.id}, "the next connection")
+        expect(first.locator(WORDS)).to_have_text("Sound is on")
+        second = first.context.new_page()
+        second.goto(first.url)
+        expect(second.locator(WORDS)).to_have_text("Another window plays the sound")
+        first.close()
+        connected(second).locator("#screen canvas").click()
+        expect(second.locator(WORDS)).to_have_text("Sound is on")
+        desk.end_session()
+        expect(second.locator(WORDS)).to_have_text("Sound is off")
+        until(lambda: not listeners(desk), "the sound to be closed")
+
+
+def listeners(desk: Desk) -> list[Connection]:
+    """The open connections that listen."""
+    return [row for row in desk.rows(open_=True) if row.way == Way.SOUND]
