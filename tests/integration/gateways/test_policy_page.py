@@ -51,8 +51,7 @@ def test_the_page_offers_the_direction_that_is_allowed_and_says_what_is_not(
     expect(panel).to_contain_text(COPYING)
     page.keyboard.type("pasted by hand")
     page.screenshot(path=PICTURES / "policy-desktop.png")
-    with screen.program("stdbuf", "-oL", "xclip", "-o", "-selection", "clipboard") as printed:
-        until(lambda: printed() == "pasted by hand", "what was typed in the panel")
+    until(lambda: screen.run("xclip", "-o", "-selection", "clipboard") == "pasted by hand", "what was typed")
     with screen.program("xclip", "-quiet", "-i", "-selection", "clipboard", says="copied inside"):
         until(lambda: screen.run("xclip", "-o", "-selection", "clipboard") == "copied inside", "the copy")
         expect(panel.locator("textarea")).to_have_value("pasted by hand")

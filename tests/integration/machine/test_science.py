@@ -55,6 +55,12 @@ def test_a_notice_is_shown(desk: Desk) -> None:
     until(lambda: desk.windows("xfce4-notifyd"), "the notice's window", 10)
 
 
+def test_no_sound_server_runs_where_nothing_plays(desk: Desk) -> None:
+    """Debian's would be started with each Xfce."""
+    assert desk.pids("xfce4-session")
+    assert not desk.pids("pulseaudio")
+
+
 def test_a_log_out_gives_a_fresh_desktop(desk: Desk) -> None:
     before = desk.pids("xfce4-session")
     desk.user("xfce4-session-logout --logout --fast")
