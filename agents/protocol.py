@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # A machine's ports that are seen from outside, besides SSH: its doors, of mutual TLS (agents/machine/door.py)
 VNC_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, PROBE_DOOR, SOUND_DOOR = 15901, 13389, 13390, 15902, 15903
+DOORS = (VNC_DOOR, RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD, PROBE_DOOR, SOUND_DOOR)
+# Where a machine's SSH is: on itself, and at the end of the tunnel of one that dials out, as no account but root
+# listens below 1024
+SSH_PORT, TUNNELLED_SSH_PORT = 22, 10022
 LONGEST_NAME = 240  # bytes; Linux takes 255, and a taken name gets a number
 
 

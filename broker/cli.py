@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from broker.clouds.check import Finding
+    from broker.clouds.lone import Tunnel
     from broker.identity.rights import Right
     from broker.runtime import Runtime
 
@@ -117,6 +118,17 @@ def gateway_ssh() -> None:
     ssh.run(_runtime())
 
 
+@gateway.command("tunnels")
+def gateway_tunnels() -> None:
+    """Let machines dial in that nobody can reach.
+
+    Those of clouds with reach = "tunnel"; while there are none, nobody listens.
+    """
+    from broker.gateways import tunnels
+
+    tunnels.run(_runtime())
+
+
 @main.command()
 def worker() -> None:
     """Work on the queues: build, configure, probe, destroy, finish."""
@@ -184,7 +196,20 @@ def cloud_check(name: str, build: bool) -> None:
     if name not in found.clouds:
         there = ", ".join(found.clouds) or "none"
         raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
-    _show(check(found, name, ca.trusted(found.secrets_dir).users, build=build))
+    dials_out = build and found.clouds[name].reach == "tunnel"
+    _show(
+        check(
+            found, name, ca.trusted(found.secrets_dir).users, build=build, tunnel=_tunnel(name) if dials_out else None
+        )
+    )
+
+
+def _tunnel(cloud: str) -> Tunnel | None:
+    """For one machine of a cloud whose machines dial out."""
+    from broker.pools import tunnels
+
+    runtime = _runtime()
+    return tunnels.for_lone(runtime, runtime.settings.clouds[cloud])
 
 
 @main.group()

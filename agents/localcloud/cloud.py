@@ -116,6 +116,7 @@ class Cloud:
                 "created_at": datetime.now(UTC).isoformat(),
                 "error": None,
                 "request": wish.get("request_id"),
+                "dial": wish.get("dial"),
             }
             self._nodes[id_] = node
             (self.state / "nodes" / id_).mkdir(mode=0o700)
@@ -142,9 +143,10 @@ class Cloud:
         layer = None if node["image"] in self.config.images else str(self._images.path(node["image"]))
         spec = {**node, "host_private_key": private, "host_key": public, "layer": layer}
         (folder / "spec.json").write_text(json.dumps({**spec, "memory_mb": size.memory_mb}))
-        pid = machine.start(folder, self.family, self.bridge, self.config.subnet, node["address"], size)
+        cable = machine.Cable(self.bridge, self.config.subnet, node["address"], (node.get("dial") or {}).get("to"))
+        pid = machine.start(folder, self.family, cable, size)
         born = machine.birth(pid) or 0
-        machine.wait_for_sshd(node["address"], folder, pid, born)
+        machine.wait_for_sshd(folder, pid, born)
         self._write(node, only_from="pending", state="running", host_key=public, pid=pid, born=born)
 
     def destroy(self, id_: str) -> dict[str, Any]:

@@ -42,6 +42,8 @@ SHOWN_OF_VAR = ("lib/dpkg", "lib/xkb", "lib/python", "cache/fontconfig", "lib/uc
 MOUNT_FLAGS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "remount": 32, "bind": 4096, "rbind": 4096 | 16384}
 LIBC = ctypes.CDLL(None, use_errno=True)
 SSHD_LOG = "/var/log/sshd.log"  # in the machine's own memory: a login waits for no disk of the host
+DIAL_FILES = "/etc/beamdesk/tunnel"
+DIAL = f"while :; do ssh -F {DIAL_FILES}/ssh_config -N tunnel; sleep 1; done >> /var/log/tunnel.log 2>&1"
 FIRST_HUMAN = 1000
 LISTABLE = stat.S_IROTH | stat.S_IXOTH
 SSHD_CONFIG = """\
@@ -79,8 +81,11 @@ def main(folder: Path) -> None:
     subprocess.run(["umount", "-l", "/.host"], check=True)
     os.rmdir("/.host")
     kept = ",".join(f"+{name}" for name in CAPABILITIES)
-    line = ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", "/usr/sbin/sshd", "-D", "-E", SSHD_LOG]
-    os.execvpe("setpriv", line, {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
+    drop = ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all"]
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    if spec.get("dial"):
+        subprocess.Popen([*drop, "sh", "-c", DIAL], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    os.execvpe("setpriv", [*drop, "/usr/sbin/sshd", "-D", "-E", SSHD_LOG], environment)
 
 
 def _mount(source: str | Path, target: Path, options: str, kind: str = "") -> None:
@@ -147,6 +152,7 @@ def _etc(etc: Path, spec: dict[str, Any], image: Path | None) -> None:
     for name in ("passwd-", "group-", "subuid-", "subgid-"):  # their last but one states, people included
         (etc / name).unlink(missing_ok=True)
     _ssh(etc / "ssh", spec)
+    _dial(etc.parent, spec)
 
 
 def _copy_public(source: Path, target: Path) -> None:
@@ -185,6 +191,15 @@ def _ssh(folder: Path, spec: dict[str, Any]) -> None:
     _write(folder / "cloud_ca.pub", spec["ssh_ca"] + "\n")
     _write(folder / "cloud_principals", "beamdesk-broker\n")
     _write(folder / "sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n" + SSHD_CONFIG)
+
+
+def _dial(root: Path, spec: dict[str, Any]) -> None:
+    """What the machine needs to dial out; nothing that an image has of another one."""
+    folder = root / DIAL_FILES.lstrip("/")
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, text in (spec.get("dial") or {"files": {}})["files"].items():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(root / path.lstrip("/"), text)
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:

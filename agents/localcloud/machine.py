@@ -8,12 +8,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from agents.localcloud import cgroups
@@ -36,6 +36,19 @@ ONLY_ANSWERS = [
     "177 0 0 14",  # skip the IPv4 header
     "80 0 0 27",  # TCP's flags
     "84 0 0 18",  # of them SYN and ACK
+    "21 1 0 2",  # SYN alone: drop
+    "6 0 0 0",
+    "6 0 0 2",
+]
+# What may be sent to a machine that nobody reaches: all but the beginning of a TCP connection.
+NOTHING_BEGUN = [
+    "40 0 0 12",
+    "21 0 6 2048",  # not IPv4: pass
+    "48 0 0 23",
+    "21 0 4 6",  # not TCP: pass
+    "177 0 0 14",
+    "80 0 0 27",
+    "84 0 0 18",
     "21 1 0 2",  # SYN alone: drop
     "6 0 0 0",
     "6 0 0 2",
@@ -69,7 +82,18 @@ def make_records(folder: Path) -> None:
         run("mount", "-t", "tmpfs", "-o", "mode=700,size=64m,nosuid,nodev,noexec", "beamdesk-nodes", folder)
 
 
-def start(folder: Path, family: str, bridge: str, subnet: ipaddress.IPv4Network, address: str, size: Size) -> int:
+@dataclass(frozen=True)
+class Cable:
+    """How a machine is in its cloud's network. Where it `dials` (an address and port of its host), nobody may begin a
+    connection to it, and it may begin that one."""
+
+    bridge: str
+    subnet: ipaddress.IPv4Network
+    address: str
+    dials: str | None = None
+
+
+def start(folder: Path, family: str, cable: Cable, size: Size) -> int:
     """Start the machine that `folder`/spec.json describes; the host's process id of its init."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
@@ -96,7 +120,7 @@ def start(folder: Path, family: str, bridge: str, subnet: ipaddress.IPv4Network,
             env={"PATH": os.environ["PATH"], "GROUPS_OF_NODE": " ".join(map(str, made))},
         )
     _until(lambda: _net(shell.pid) not in (None, before), shell, folder)
-    _connect(shell.pid, folder.name, bridge, subnet, address)
+    _connect(shell.pid, folder.name, cable)
     _until(lambda: bool(children(shell.pid)), shell, folder)
     return children(shell.pid)[0]
 
@@ -159,16 +183,18 @@ def link_of(bridge: str, node: str) -> str:
     return f"{bridge[:9]}{node[-6:]}"
 
 
-def _connect(pid: int, node: str, bridge: str, subnet: ipaddress.IPv4Network, address: str) -> None:
+def _connect(pid: int, node: str, cable: Cable) -> None:
     """A cable from the bridge to the machine. It is isolated, so that machines cannot reach each other."""
+    bridge, subnet, address = cable.bridge, cable.subnet, cable.address
     link = link_of(bridge, node)
     mac = hardware(ipaddress.IPv4Address(address))
     run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", str(pid))
     run("ip", "link", "set", link, "master", bridge, "addrgenmode", "none", "up")
     run("ip", "link", "set", "dev", link, "type", "bridge_slave", "isolated", "on")
     run("tc", "qdisc", "add", "dev", link, "clsact")
-    code = ",".join([str(len(ONLY_ANSWERS)), *ONLY_ANSWERS])
-    run("tc", "filter", "add", "dev", link, "ingress", "bpf", "direct-action", "bytecode", code)
+    _filter(link, "ingress", ONLY_ANSWERS if cable.dials is None else only_answers_and(cable.dials))
+    if cable.dials is not None:
+        _filter(link, "egress", NOTHING_BEGUN)
     space = ["nsenter", f"--net=/proc/{pid}/ns/net"]
     run(*space, "nft", "-f", "-", text=firewall(next(subnet.hosts())))
     inside = [*space, "ip"]
@@ -178,20 +204,49 @@ def _connect(pid: int, node: str, bridge: str, subnet: ipaddress.IPv4Network, ad
     run("ip", "neigh", "replace", address, "lladdr", mac, "dev", bridge, "nud", "reachable")
 
 
+def _filter(link: str, direction: str, program: list[str]) -> None:
+    code = ",".join([str(len(program)), *program])
+    run("tc", "filter", "add", "dev", link, direction, "bpf", "direct-action", "bytecode", code)
+
+
+def only_answers_and(dialled: str) -> list[str]:
+    """ONLY_ANSWERS, and connections that the machine begins to this address and port."""
+    address, _, port = dialled.partition(":")
+    return [
+        "40 0 0 12",  # the frame's protocol
+        "21 12 0 2054",  # ARP: pass
+        "21 0 12 2048",  # not IPv4: drop
+        "48 0 0 23",  # IPv4's protocol
+        "21 9 0 1",  # ICMP: pass
+        "21 0 9 6",  # not TCP: drop
+        "177 0 0 14",  # skip the IPv4 header
+        "80 0 0 27",  # TCP's flags
+        "84 0 0 18",  # of them SYN and ACK
+        "21 0 4 2",  # not SYN alone: pass
+        "32 0 0 30",  # whom it is for
+        f"21 0 3 {int(ipaddress.IPv4Address(address))}",  # another: drop
+        "72 0 0 16",  # TCP's port there
+        f"21 0 1 {port}",  # another: drop
+        "6 0 0 0",
+        "6 0 0 2",
+    ]
+
+
 def firewall(host: ipaddress.IPv4Address) -> str:
     """What a machine lets in, from its host alone: the rules that every cloud's machines have. Its own root cannot lay
     them, nor take them away."""
     return f"define from4 = {{ {host} }}\ndefine from6 = {{ ::1 }}\n{FIREWALL.read_text()}"
 
 
-def wait_for_sshd(address: str, folder: Path, pid: int, born: int) -> None:
-    """Until the machine answers on port 22."""
+def wait_for_sshd(folder: Path, pid: int, born: int) -> None:
+    """Until the machine listens on port 22; it is looked at from within, as some machines nobody reaches."""
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline and birth(pid) == born:
-        with suppress(OSError), socket.create_connection((address, 22), timeout=0.25):
-            return
+        with suppress(OSError):
+            if re.search(r": [0-9A-F]{8}:0016 [0-9A-F]{8}:0000 0A ", Path(f"/proc/{pid}/net/tcp").read_text()):
+                return
         time.sleep(0.01)
-    raise CloudError(500, "start", f"no sshd on {address}: {tail(folder)}")
+    raise CloudError(500, "start", f"no sshd: {tail(folder)}")
 
 
 def birth(pid: int) -> int | None:

@@ -10,6 +10,8 @@ from agents.localcloud.config import CloudError, Config
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOME = re.compile(r"/home/[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
 OWNERS = range(1000, 2**32 - 1)
+DIALLED = re.compile(r"\d{1,3}(\.\d{1,3}){3}:\d{1,5}")
+DIAL_FILE = re.compile(r"/etc/beamdesk/tunnel/[a-z_]{1,40}")
 
 
 def check_node(config: Config, images: dict[str, Any], wish: dict[str, Any]) -> None:
@@ -27,6 +29,22 @@ def check_node(config: Config, images: dict[str, Any], wish: dict[str, Any]) -> 
     if request is not None and not (isinstance(request, str) and 0 < len(request) <= 255):
         raise CloudError(400, "bad-request-id", "request_id must be a text of at most 255 characters, or null")
     check_tags(wish.get("tags"))
+    if wish.get("dial") is not None:
+        check_dial(wish["dial"])
+
+
+def check_dial(dial: Any) -> None:
+    """Where a node dials that nobody reaches, and its files for that; or CloudError."""
+    files = dial.get("files") if isinstance(dial, dict) else None
+    if not isinstance(files, dict) or not _matches(DIALLED, dial.get("to")) or not _is_address(dial["to"]):
+        raise CloudError(400, "bad-dial", "dial needs `to`, an IPv4 address and port of the host, and `files` by path")
+    if not all(_matches(DIAL_FILE, path) and isinstance(text, str) for path, text in files.items()):
+        raise CloudError(400, "bad-dial", "dial.files must be texts, and lie in /etc/beamdesk/tunnel")
+
+
+def _is_address(to: str) -> bool:
+    address, _, port = to.partition(":")
+    return all(int(part) < 256 for part in address.split(".")) and 0 < int(port) < 65536
 
 
 def check_tags(tags: Any) -> None:

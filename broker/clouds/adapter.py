@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from agents.protocol import SSH_PORT
 from broker.settings import CloudSettings
 
 NodePhase = Literal["building", "running", "deleting", "gone", "failed"]
@@ -23,7 +24,8 @@ MACHINE, REQUEST = "beamdesk-machine", "beamdesk-request"
 
 @dataclass(frozen=True)
 class CloudNode:
-    """A node as its cloud describes it; `host_key` is the SSH key that the cloud vouches for."""
+    """A node as its cloud describes it; `host_key` is the SSH key that the cloud vouches for. Of one that dials out,
+    `address` and `ssh_port` are of our end."""
 
     id: str
     name: str
@@ -32,11 +34,21 @@ class CloudNode:
     host_key: str | None
     tags: Mapping[str, str]
     error: str | None = None
+    ssh_port: int = SSH_PORT
+
+
+@dataclass(frozen=True)
+class Dial:
+    """What a machine is told that dials out: where to (host:port), and ssh's files for it, by their path. No secret."""
+
+    to: str
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What to build; `ssh_ca` may log in to it, and the same `request_id` never builds twice."""
+    """What to build; `ssh_ca` may log in to it, and the same `request_id` never builds twice. Nobody reaches it who is
+    not dialled by it, where there is a `dial`."""
 
     name: str
     size_id: str
@@ -44,6 +56,7 @@ class BuildSpec:
     tags: Mapping[str, str]
     ssh_ca: str
     request_id: str
+    dial: Dial | None = None
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class AzureCloud(LibcloudCloud):
                 "osProfile": {
                     "computerName": spec.name[:63].rstrip("-"),
                     "adminUsername": "beamdesk",
-                    "customData": base64.b64encode(cloud_config(spec.ssh_ca).encode()).decode(),
+                    "customData": base64.b64encode(cloud_config(spec.ssh_ca, dial=spec.dial).encode()).decode(),
                     "linuxConfiguration": {
                         "disablePasswordAuthentication": True,
                         "ssh": {

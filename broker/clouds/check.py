@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from broker.clouds.adapter import Cloud, open_cloud
-from broker.clouds.lone import LoneMachine
+from broker.clouds.lone import LoneMachine, Tunnel
 from broker.errors import BrokerError, CloudFault
 from broker.settings import Settings, SizeSettings
 
@@ -22,15 +24,23 @@ class Finding:
     hint: str = ""
 
 
-def check(settings: Settings, name: str, ssh_ca: str, *, build: bool = True) -> Iterator[Finding]:
-    """The findings, one after the other as they are made; what is built for them is removed in any case."""
-    checker = _Checker(settings, name, ssh_ca)
+def check(
+    settings: Settings, name: str, ssh_ca: str, *, build: bool = True, tunnel: Tunnel | None = None
+) -> Iterator[Finding]:
+    """The findings, one after the other as they are made; what is built for them is removed in any case. `tunnel` is
+    that of the machine to be built, where it must dial out."""
+    checker = _Checker(settings, name, ssh_ca, tunnel)
     signed_in = find("sign in", checker.sign_in)
     yield signed_in
     if not signed_in.good:
         return
     good = True
-    for step, look in (("image", checker.image), ("sizes", checker.sizes), ("quota", checker.quota)):
+    for step, look in (
+        ("image", checker.image),
+        ("sizes", checker.sizes),
+        ("quota", checker.quota),
+        *checker.tunnels(),
+    ):
         finding = find(step, look)
         good = good and finding.good
         yield finding
@@ -46,14 +56,22 @@ def find(step: str, look: Callable[[], str]) -> Finding:
         return Finding(step, False, error.message, error.hint)
 
 
+def says_ssh(where: str) -> bool:
+    """Whether an SSH server answers at this host and port."""
+    host, port = where.rsplit(":", 1)
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=5) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
 class _Checker:
     """One cloud; each look says what it saw, or raises what is wrong."""
 
     cloud: Cloud
     machine: LoneMachine
 
-    def __init__(self, settings: Settings, name: str, ssh_ca: str) -> None:
-        self.settings, self.name, self.ssh_ca = settings, name, ssh_ca
+    def __init__(self, settings: Settings, name: str, ssh_ca: str, tunnel: Tunnel | None) -> None:
+        self.settings, self.name, self.ssh_ca, self.tunnel = settings, name, ssh_ca, tunnel
         self.place = settings.clouds[name]
 
     def sign_in(self) -> str:
@@ -109,9 +127,23 @@ class _Checker:
         left = [(room.nodes, "machines"), (room.cores, "cores"), (room.memory_gb, "GB")]
         return ", ".join(f"{number:g} {unit}" for number, unit in left if number is not None) or "it names no limit"
 
+    def tunnels(self) -> Sequence[tuple[str, Callable[[], str]]]:
+        """A step more where machines dial out."""
+        return [("tunnels", self.is_dialled)] if self.place.reach == "tunnel" else []
+
+    def is_dialled(self) -> str:
+        """Does anybody answer where machines dial? Asked from here: they may see another network."""
+        to = self.settings.tunnels_address
+        if not says_ssh(to):
+            raise CloudFault(
+                f"Nobody answers at {to}, which machines of {self.name} dial.",
+                hint="Start `beamdesk gateway tunnels`, and look at tunnels.listen and tunnels.public_address.",
+            )
+        return f"machines dial {to}, and sshd answers there"
+
     def prove(self) -> Iterator[Finding]:
         """Build the smallest machine, look at it, and remove it."""
-        self.machine = LoneMachine(self.cloud, self.settings.deployment, "check")
+        self.machine = LoneMachine(self.cloud, self.settings.deployment, "check", self.tunnel)
         try:
             begun = find("build", self._begin)
             yield begun

@@ -67,7 +67,7 @@ class Ec2Cloud(LibcloudCloud):
             ex_subnet=EC2NetworkSubnet(options.subnet, options.subnet, "available"),
             ex_security_group_ids=listed(options.security_groups) or None,
             ex_metadata=self.tags_for(spec),
-            ex_userdata=cloud_config(spec.ssh_ca),
+            ex_userdata=cloud_config(spec.ssh_ca, dial=spec.dial),
             ex_clienttoken=hashlib.sha256(spec.request_id.encode()).hexdigest(),
             ex_terminate_on_shutdown=True,
         )

@@ -186,7 +186,11 @@ class GceCloud(LibcloudCloud):
 
 def _metadata(spec: BuildSpec) -> dict[str, str]:
     """What the machine is told; keys and accounts of the project do not let anybody else in."""
-    return {"user-data": cloud_config(spec.ssh_ca), "block-project-ssh-keys": "TRUE", "enable-oslogin": "FALSE"}
+    return {
+        "user-data": cloud_config(spec.ssh_ca, dial=spec.dial),
+        "block-project-ssh-keys": "TRUE",
+        "enable-oslogin": "FALSE",
+    }
 
 
 def _account(settings: CloudSettings, file: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ class LibvirtCloud(LibcloudCloud):
             )
         if not domain.isActive():
             _volume(pool, disk_xml(f"{name}.qcow2", size, image.path()))
-            seed = seed_image(name, spec.name, cloud_config(spec.ssh_ca, _TELL))
+            seed = seed_image(name, spec.name, cloud_config(spec.ssh_ca, _TELL, dial=spec.dial))
             self._upload(_volume(pool, volume_xml(f"{name}.iso", len(seed))), seed)
             domain.create()
         return self._node(domain)

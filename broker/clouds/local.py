@@ -13,7 +13,7 @@ from libcloud.compute.base import Node, NodeDriver, NodeImage, NodeLocation, Nod
 from libcloud.compute.providers import get_driver, set_driver
 from libcloud.compute.types import NodeState
 
-from broker.clouds.adapter import BuildSpec, CloudSize
+from broker.clouds.adapter import BuildSpec, CloudSize, Dial
 from broker.clouds.libcloud_cloud import LibcloudCloud
 from broker.clouds.options import Options, options_of
 from broker.settings import CloudSettings
@@ -96,8 +96,10 @@ class LocalNodeDriver(NodeDriver):
         ex_tags: dict[str, str] | None = None,
         ex_ssh_ca: str = "",
         ex_request_id: str | None = None,
+        ex_dial: Dial | None = None,
     ) -> Node:
-        """Begin a node that lets in whoever has a certificate of `ex_ssh_ca`; the same request id is the same node."""
+        """Begin a node that lets in whoever has a certificate of `ex_ssh_ca`; the same request id is the same node.
+        With `ex_dial` it dials out, and nobody reaches it otherwise."""
         wish = {
             "name": name,
             "size": size.id,
@@ -106,6 +108,7 @@ class LocalNodeDriver(NodeDriver):
             "tags": ex_tags or {},
             "ssh_ca": ex_ssh_ca,
             "request_id": ex_request_id,
+            "dial": {"to": ex_dial.to, "files": dict(ex_dial.files)} if ex_dial else None,
         }
         return self._node(self._ask("POST", "/nodes", wish))
 
@@ -219,6 +222,7 @@ class LocalCloud(LibcloudCloud):
             ex_tags=self.tags_for(spec),
             ex_ssh_ca=spec.ssh_ca,
             ex_request_id=spec.request_id,
+            ex_dial=spec.dial,
         )
         return node
 

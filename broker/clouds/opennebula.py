@@ -132,7 +132,7 @@ class OpenNebulaCloud(LibcloudCloud):
 
 def _context(spec: BuildSpec) -> dict[str, str]:
     """What the machine is told, for cloud-init's OpenNebula data source; TOKEN lets it speak to OneGate."""
-    told = base64.b64encode(cloud_config(spec.ssh_ca, _TELL).encode()).decode()
+    told = base64.b64encode(cloud_config(spec.ssh_ca, _TELL, dial=spec.dial).encode()).decode()
     return {
         "NETWORK": "YES",
         "SET_HOSTNAME": "$NAME",

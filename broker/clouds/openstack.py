@@ -115,7 +115,7 @@ class OpenStackCloud(LibcloudCloud):
             image=self._catalogue.one("image", self.driver.list_images, spec.image_id),
             networks=[self._catalogue.one("network", self.driver.ex_list_networks, options.network)],
             ex_metadata=self.tags_for(spec),
-            ex_userdata=cloud_config(spec.ssh_ca),
+            ex_userdata=cloud_config(spec.ssh_ca, dial=spec.dial),
             ex_config_drive=options.config_drive == "yes",
             **placed,
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 
-from broker.clouds.adapter import PRINCIPAL
+from broker.clouds.adapter import PRINCIPAL, Dial
+from broker.clouds.dialling import CONFIG as DIAL_CONFIG
 
 _AUTHORITY = "/etc/ssh/beamdesk_ca.pub"
 _PRINCIPALS = "/etc/ssh/beamdesk_principals"
@@ -24,15 +25,37 @@ _KEY = re.compile(r"^(ssh-ed25519 [A-Za-z0-9+/]+=*)(?:\s|$)")
 _BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 
 
-def cloud_config(ssh_ca: str, *commands: str) -> str:
+# It waits for nothing but its own files: whoever takes them away, as for an image, ends it at the next start.
+_DIAL_UNIT = "/etc/systemd/system/beamdesk-tunnel.service"
+_DIAL = f"""\
+[Unit]
+Description=Beamdesk reaches this machine by what it dials
+After=network-online.target
+Wants=network-online.target
+ConditionPathExists={DIAL_CONFIG}
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/ssh -F {DIAL_CONFIG} -N tunnel
+Restart=always
+RestartSec=2
+[Install]
+WantedBy=multi-user.target
+"""
+_START_DIAL = "systemctl daemon-reload; systemctl enable beamdesk-tunnel; systemctl restart beamdesk-tunnel"
+
+
+def cloud_config(ssh_ca: str, *commands: str, dial: Dial | None = None) -> str:
     """The user-data of a machine into which certificates of `ssh_ca` (an OpenSSH public key) may log in as root.
 
-    `commands` are the shell's, and run at the end.
+    `commands` are the shell's, and run at the end. With `dial` the machine dials out, and again whenever that ends.
 
     As cloud-init's documentation has it (modules Write Files, SSH, Runcmd). The files of sshd_config.d are read first,
     and the first value counts, so what the image or cloud-init's own drop-in says of passwords does not.
     """
     files = {_AUTHORITY: f"{ssh_ca.strip()}\n", _PRINCIPALS: f"{PRINCIPAL}\n", _SETTINGS: _SSHD}
+    if dial is not None:
+        files |= {**dial.files, _DIAL_UNIT: _DIAL}
+        commands = (*commands, _START_DIAL)
     told = {
         "disable_root": False,
         "ssh_pwauth": False,

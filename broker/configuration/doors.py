@@ -39,7 +39,7 @@ def reach(state_dir: Path, name: str, address: str, door: int, *, timeout: float
     while True:
         try:
             made = _through(context, name, (address, door), began + timeout)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError):  # the latter at a tunnel's end, which is open while its door is shut
             if time.monotonic() - began > _KNOCKS_FOR:
                 raise
             time.sleep(_PAUSE)

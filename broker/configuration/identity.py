@@ -11,6 +11,7 @@ import io
 import tarfile
 from pathlib import Path
 
+from broker.clouds import dialling
 from broker.configuration import ca, ssh
 from broker.configuration.playbook import ANSIBLE, agent_file
 from broker.configuration.ssh import SshTarget
@@ -21,6 +22,7 @@ _TAKE = f"""
 set -e
 cat > {MADE_OF}
 if command -v cloud-init > /dev/null; then cloud-init clean --logs; fi
+rm -rf /etc/beamdesk/tunnel
 rm -rf /var/lib/beamdesk /var/lib/systemd/random-seed /etc/beamdesk/rdp-*.pem* /etc/beamdesk/door /etc/xrdp/rsakeys.ini
 rm -rf /home/* /root/.ssh /root/.ansible /root/.bash_history /var/tmp/* /tmp/*
 find /var/log -type f -delete
@@ -80,9 +82,11 @@ def _parcel(state_dir: Path, target: SshTarget) -> bytes:
 
 def _credentials(secrets: Path, target: SshTarget) -> dict[str, bytes]:
     certificate = ca.sign_host(secrets, target.host_key, [target.name, target.address])
+    known_hosts = dialling.known_hosts(ca.GATEWAY, ca.trusted(secrets).hosts)
     return {
         "etc/ssh/beamdesk-user-ca.pub": f"{ca.trusted(secrets).users}\n".encode(),
         "etc/ssh/beamdesk-host-cert.pub": f"{certificate}\n".encode(),
+        **({dialling.KNOWN_HOSTS.lstrip("/"): known_hosts.encode()} if target.dials_out else {}),
     }
 
 

@@ -93,6 +93,7 @@ def _write_inputs(
     }
     machine = {
         "ansible_host": target.address,
+        "ansible_port": target.port,
         "ansible_user": "root",
         "ansible_ssh_args": "",
         "ansible_ssh_common_args": shlex.join(ssh.options(state_dir, target)),

@@ -19,7 +19,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TypeVar
 
-from agents.protocol import Failure, Message, ProtocolError
+from agents.protocol import SSH_PORT, TUNNELLED_SSH_PORT, Failure, Message, ProtocolError
 from broker.configuration import ca
 from broker.errors import AgentRefused, MachineUnreachable, ServiceDown
 
@@ -39,6 +39,12 @@ class SshTarget:
     address: str
     host_key: str
     name: str
+    port: int = SSH_PORT
+
+    @property
+    def dials_out(self) -> bool:
+        """Whether `address` is our end of its tunnel."""
+        return self.port == TUNNELLED_SSH_PORT
 
 
 def run(
@@ -121,6 +127,7 @@ def options(state_dir: Path, target: SshTarget) -> list[str]:
         "IdentityFile": str(login.key),
         "KnownHostsCommand": f"/bin/echo machine {kind} {key}",
         "LogLevel": "ERROR",
+        "Port": str(target.port),
         "ServerAliveCountMax": "3",
         "ServerAliveInterval": "10",
         "StrictHostKeyChecking": "yes",

@@ -65,6 +65,7 @@ def ssh(
     *,
     session_id: int,
     address: str,
+    port: int,
     host: str,
     user: str,
     gateway: Gateway,
@@ -105,6 +106,7 @@ def ssh(
 # It opens this one session, until {until}.
 Match originalhost desktop exec "{_write(session_id, "-cert.pub", certificate)}"
     HostName {_plain(address)}
+    Port {port}
     User {_plain(user)}
     HostKeyAlias {_plain(host)}
     ProxyCommand ssh -F none {way}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import pwd
 import select
 import signal
 import socket
@@ -121,7 +120,7 @@ class Gateway:
 
 def run(runtime: Runtime) -> None:
     """Carry SSH connections until SIGTERM or SIGINT."""
-    account = _account(runtime)
+    account = sshd.account_of(runtime.settings)
     with _listen(runtime.settings.ssh.listen) as listener:
         folder = runtime.settings.state_dir.absolute() / "run" / "ssh-gateway"
         (folder / "principals").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,14 +135,6 @@ def run(runtime: Runtime) -> None:
 def _waits(pid: int) -> bool:
     """Whether nobody has come in by this child yet."""
     return not Path(f"/proc/{pid}/comm").read_text().startswith("desk-")
-
-
-def _account(runtime: Runtime) -> str:
-    """Our own account, which is the only one that an sshd without root can serve."""
-    told, own = runtime.settings.ssh_account, pwd.getpwuid(os.getuid()).pw_name
-    if told != own:
-        raise BadSettings(f"ssh.account = {told!r}: this gateway runs as {own}.", hint="Let both be the same.")
-    return own
 
 
 def _listen(address: str) -> socket.socket:

@@ -7,6 +7,7 @@ port of the one machine that a certificate's own line names.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -16,8 +17,8 @@ from pathlib import Path
 from broker.configuration import ca
 from broker.errors import BadSettings, ServiceDown
 from broker.sessions.certificates import Live, gateway_principal
+from broker.settings import Settings
 
-SSH_PORT = 22  # of every machine; nothing else is ever reached
 GRACE = 60  # seconds to come in: somebody may have to type a passphrase, or touch a security key
 _NOT = (  # what this sshd never does, whatever a client asks for
     *("PasswordAuthentication", "KbdInteractiveAuthentication", "HostbasedAuthentication", "GSSAPIAuthentication"),
@@ -29,6 +30,14 @@ _ACCEPTED = re.compile(
 )
 
 
+def account_of(settings: Settings) -> str:
+    """Our own account, which is the only one that an sshd without root can serve; the settings must say the same."""
+    told, own = settings.ssh_account, pwd.getpwuid(os.getuid()).pw_name
+    if told != own:
+        raise BadSettings(f"ssh.account = {told!r}: this gateway runs as {own}.", hint="Let both be the same.")
+    return own
+
+
 def program() -> str:
     """Where sshd is, or ServiceDown."""
     found = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/sbin")
@@ -38,9 +47,14 @@ def program() -> str:
 
 
 def configure(folder: Path, secrets: Path, account: str) -> Path:
-    """Write the configuration, and try it; its path."""
+    """Write the SSH gateway's configuration, and try it; its path."""
+    return put(folder, configuration(*today(secrets), account))
+
+
+def put(folder: Path, text: str) -> Path:
+    """Write a configuration, and try it; its path."""
     draft = folder / f".sshd_config.{os.getpid()}"
-    draft.write_text(configuration(*today(secrets), account))
+    draft.write_text(text)
     tried = subprocess.run([program(), "-t", "-f", str(draft)], capture_output=True, text=True)
     if tried.returncode != 0:
         raise BadSettings(f"sshd refuses its configuration: {tried.stderr.strip()}", hint=f"See {draft}.")
@@ -55,9 +69,9 @@ def today(secrets: Path) -> tuple[Path, ca.Login]:
 def configuration(user_ca: Path, host: ca.Login, account: str) -> str:
     """sshd's configuration. StrictModes would refuse folders below /tmp; ours is open to our own account only."""
     settings = {
-        "HostKey": _quoted(host.key),
-        "HostCertificate": _quoted(host.certificate),
-        "TrustedUserCAKeys": _quoted(user_ca),
+        "HostKey": quoted(host.key),
+        "HostCertificate": quoted(host.certificate),
+        "TrustedUserCAKeys": quoted(user_ca),
         "AuthorizedKeysFile": "none",
         "AuthenticationMethods": "publickey",
         "AllowUsers": account,
@@ -78,15 +92,14 @@ def configuration(user_ca: Path, host: ca.Login, account: str) -> str:
 
 def command(configuration: Path, principals: Path) -> list[str]:
     """An sshd for the one connection that is its standard input and output; its standard error hears what it does."""
-    whom = _quoted(principals).replace("%", "%%")  # here, one that stands alone would begin a token
+    whom = quoted(principals).replace("%", "%%")  # here, one that stands alone would begin a token
     return [program(), "-i", "-e", "-f", str(configuration), "-o", f"AuthorizedPrincipalsFile={whom}"]
 
 
 def principals(live: Iterable[Live]) -> str:
     """Whom sshd lets in, a line each, and the one place that it may go to."""
     return "".join(
-        f'restrict,port-forwarding,permitopen="{_place(one.address)}",command="/bin/false"'
-        f" {gateway_principal(one.serial)}\n"
+        f'restrict,port-forwarding,permitopen="{_place(one)}",command="/bin/false" {gateway_principal(one.serial)}\n'
         for one in live
     )
 
@@ -101,10 +114,10 @@ def accepted(message: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _place(address: str) -> str:
-    return f"[{address}]:{SSH_PORT}" if ":" in address else f"{address}:{SSH_PORT}"
+def _place(one: Live) -> str:
+    return f"[{one.address}]:{one.port}" if ":" in one.address else f"{one.address}:{one.port}"
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """A path as sshd reads it, with spaces in it."""
     return f'"{path}"'

@@ -27,7 +27,7 @@ def target(machine: Machine) -> SshTarget:
     """Where and how the machine is reached over SSH, its host key pinned to what its cloud reported."""
     if not machine.address or not machine.host_key:
         raise MachineUnreachable(f"Machine {machine.id} has no address yet.")
-    return SshTarget(address=machine.address, host_key=machine.host_key, name=machine.name)
+    return SshTarget(machine.address, machine.host_key, machine.name, machine.ssh_port)
 
 
 def agent(

@@ -12,7 +12,7 @@ from broker.clouds.lone import EVERY, LoneMachine
 from broker.configuration import ca, identity
 from broker.configuration.ssh import SshTarget
 from broker.errors import MachineUnreachable, NotFound
-from broker.pools import configure, images
+from broker.pools import configure, images, tunnels
 from broker.runtime import Runtime
 from broker.settings import Settings
 
@@ -53,7 +53,8 @@ class _Baker:
         _must_have(self.settings, environment, cloud)
         self.environment, self.place = environment, self.settings.clouds[cloud]
         self.cloud = open_cloud(self.place)
-        self.machine = LoneMachine(self.cloud, self.settings.deployment, "bake")
+        tunnel = tunnels.for_lone(runtime, self.place)
+        self.machine = LoneMachine(self.cloud, self.settings.deployment, "bake", tunnel)
         self.kind = (environment, cloud, *images.model_of(self.settings, environment, cloud))
         self.made_of = images.made_of_today(self.settings, *self.kind)
         with runtime.database.reading() as db:
@@ -83,7 +84,7 @@ class _Baker:
     @property
     def target(self) -> SshTarget:
         """Where the machine is reached."""
-        return SshTarget(self.node.address or "", self.node.host_key or "", self.machine.name)
+        return SshTarget(self.node.address or "", self.node.host_key or "", self.machine.name, self.node.ssh_port)
 
     def configured(self) -> str:
         """As a machine of a pool is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -112,7 +113,8 @@ class Inventory:
         """The machine runs: note where it is."""
         node = finding.node
         assert node is not None  # noqa: S101 - a running node is there
-        move(db, machine, M.PROVISIONED, reason="runs", address=node.address, host_key=node.host_key)
+        where: dict[str, Any] = {"address": node.address, "ssh_port": node.ssh_port, "host_key": node.host_key}
+        move(db, machine, M.PROVISIONED, reason="runs", **where)
 
     def failed(self, db: Session, machine: Machine, finding: Finding) -> None:
         """The cloud broke the machine, lost it, or was too slow."""

@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 
 from broker import events, work
-from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, open_cloud
+from broker.clouds.adapter import DEPLOYMENT, MACHINE, BuildSpec, Cloud, Dial, open_cloud
 from broker.configuration import ca
 from broker.database import now
 from broker.errors import BrokerError, CloudFault, CloudFull, CloudRefused, NotFound, ProbeFailed, WrongState
-from broker.pools import builds, images, renewal, standing
+from broker.pools import builds, images, renewal, standing, tunnels
 from broker.pools.access import hold_up, settle
 from broker.pools.configure import configure
 from broker.pools.models import Machine, MachineState, move
@@ -105,6 +105,7 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
     told = renewal.mark(settings.secrets_dir)
     with runtime.database.reading() as db:
         image = images.built_from(db, settings, machine)
+    dial = _dial(runtime, machine)
     spec = BuildSpec(
         name=f"{settings.deployment}-{machine.name}",
         size_id=settings.sizes[pool.size].id_in(pool.cloud),
@@ -112,6 +113,7 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
         tags=tags(runtime, machine),
         ssh_ca=ca.trusted(settings.secrets_dir).users,
         request_id=f"{settings.deployment}-machine-{machine.id}",
+        dial=dial,
     )
     try:
         node = cloud_of(runtime, machine).build(spec)
@@ -119,6 +121,14 @@ def build_machine(runtime: Runtime, machine: Machine) -> None:
         raise CloudRefused(f"{error.message} {_asked_with(pool, spec)}", hint=error.hint) from error
     with runtime.database.transaction() as db:
         move(db, machine, M.BUILDING, reason="the cloud was asked", node_id=node.id, told=told)
+
+
+def _dial(runtime: Runtime, machine: Machine) -> Dial | None:
+    """What it is told where it must dial out. Where it need not, nothing is written."""
+    if runtime.settings.clouds[machine.cloud].reach != "tunnel":
+        return None
+    with runtime.database.transaction() as db:
+        return tunnels.dial_of(db, runtime.settings, machine)
 
 
 def _asked_with(pool: PoolSettings, spec: BuildSpec) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Index, String, Text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from agents.protocol import SSH_PORT
 from broker import events
 from broker.database import Base, now
 from broker.errors import WrongState
@@ -64,6 +65,7 @@ class Machine(Base):
     node_id: Mapped[str | None] = mapped_column(String(128), index=True)
     address: Mapped[str | None] = mapped_column(String(64))
     host_key: Mapped[str | None] = mapped_column(Text)
+    ssh_port: Mapped[int] = mapped_column(default=SSH_PORT)
     failure: Mapped[str | None] = mapped_column(Text)
     evidence: Mapped[str | None] = mapped_column(String(255))
     attempt: Mapped[int] = mapped_column(default=0)  # fences the work on this machine: a stale job finds another number
@@ -78,6 +80,18 @@ class Machine(Base):
     def name(self) -> str:
         """The machine's name in its cloud and its host name."""
         return f"{self.environment}-{self.id}"
+
+
+class TunnelEnd(Base):
+    """Our end of the tunnel of one machine that dials out: an address that is its own until it is deleted. It dials in
+    with its host key, once its cloud has told us that. A machine of no pool has its end `until` then."""
+
+    __tablename__ = "tunnel_ends"
+
+    address: Mapped[str] = mapped_column(String(15), primary_key=True)
+    machine_id: Mapped[int | None] = mapped_column(unique=True)
+    host_key: Mapped[str | None] = mapped_column(Text)
+    until: Mapped[datetime | None]
 
 
 class PoolMode(StrEnum):

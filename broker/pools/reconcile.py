@@ -110,7 +110,7 @@ def why(finding: Finding, build_timeout: float) -> str:
     if node is None or node.state != "running":
         return f"not running {late}"
     if not node.address:
-        return f"it runs, and has no address {late}"
+        return f"{node.error or 'it runs, and has no address'} {late}"
     return f"it runs, and its host key is not known {late}: does its image run cloud-init?"
 
 

@@ -26,8 +26,9 @@ AGAIN = timedelta(minutes=1)  # after a machine that could not be told
 
 
 def mark(secrets: Path) -> str:
-    """A short name for what each machine is to be told now: whom it lets in, and who signs for it."""
-    told = f"{ca.trusted(secrets).users}\n{ca.signs(secrets, 'host_ca')}\n{desktop_ca.trusted(secrets)}"
+    """A short name for what each machine is to be told now: whom it lets in and dials, and who signs for it."""
+    trusted = ca.trusted(secrets)
+    told = f"{trusted.users}\n{trusted.hosts}\n{desktop_ca.trusted(secrets)}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from broker.clouds.adapter import Cloud, CloudNode, Room, open_cloud
 from broker.errors import BrokerError, CloudBusy, CloudFault, CloudUnreachable
+from broker.pools import reconcile, tunnels
 from broker.runtime import Runtime
 
 log = structlog.get_logger()
@@ -116,6 +117,7 @@ class _Watcher(threading.Thread):
             nodes = cloud.list_ours(settings.deployment)
             keys = _host_keys(cloud, nodes, question.arriving)
             nodes = [replace(node, host_key=keys[node.id]) if node.id in keys else node for node in nodes]
+            nodes = [self._reached(node) if node.id in question.arriving else node for node in nodes]
             return Seen(self._cloud, nodes, _room(cloud) if question.room else None)
         except CloudFault as error:
             return Seen(self._cloud, fault=error)
@@ -124,6 +126,10 @@ class _Watcher(threading.Thread):
         except Exception as error:
             log.exception("cloud.look.failed", cloud=self._cloud)
             return Seen(self._cloud, fault=CloudFault(f"{type(error).__name__}: {error}"))
+
+    def _reached(self, node: CloudNode) -> CloudNode:
+        """An arriving node, as we reach it."""
+        return tunnels.arrived(self._runtime, reconcile.machine_of(node), node) if node.state == "running" else node
 
 
 def _host_keys(cloud: Cloud, nodes: list[CloudNode], arriving: frozenset[str]) -> dict[str, str | None]:

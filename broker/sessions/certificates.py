@@ -74,6 +74,7 @@ def _issue(runtime: Runtime, person: Person, session_id: int, key: PublicKey, *,
     config = files.ssh(
         session_id=session_id,
         address=desktop.address,
+        port=desktop.ssh_port,
         host=desktop.machine,
         user=desktop.account,
         gateway=files.Gateway(host, port, runtime.settings.ssh_account, ca.GATEWAY),
@@ -138,13 +139,14 @@ class Live:
 
     serial: int
     address: str
+    port: int
 
 
 def live(db: Session, settings: Settings) -> Sequence[Live]:
     """The certificates with which somebody may come in at this moment, as sessions, sign-ins and policies are now."""
     owner, account = aliased(User), aliased(User)
     rows = db.execute(
-        select(Certificate.id, Machine.address, UserSession.environment, owner, account)
+        select(Certificate.id, Machine.address, Machine.ssh_port, UserSession.environment, owner, account)
         .join(UserSession, UserSession.id == Certificate.session_id)
         .join(owner, owner.id == UserSession.user_id)
         .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
@@ -153,8 +155,8 @@ def live(db: Session, settings: Settings) -> Sequence[Live]:
         .where(*opens_now())
     )
     return [
-        Live(serial, address)
-        for serial, address, environment, *users in rows
+        Live(serial, address, port)
+        for serial, address, port, environment, *users in rows
         if address and policy.by_ssh(policy.of_all(settings, environment, users))
     ]
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from agents.protocol import SSH_PORT
 from broker import events
 from broker.connections import tickets
 from broker.connections.models import Share, Ticket, Way
@@ -340,6 +341,7 @@ class Desktop:
     view_only: bool = False
     recorded: bool = False
     policy: Policy = NOTHING
+    ssh_port: int = SSH_PORT
 
 
 def redeem(db: Session, settings: Settings, person: Person, token: str, way: Way = Way.BROWSER) -> Desktop:
@@ -440,6 +442,7 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
         password=session.password,
         account=account_of(db, session).name,
         policy=policy_of(db, settings, session),
+        ssh_port=machine.ssh_port,
     )
 
 

@@ -160,7 +160,7 @@ def _while_allowed(pieces: Iterable[bytes], look: Callable[[], Desktop]) -> Iter
 
 
 def _target(desktop: Desktop) -> SshTarget:
-    return SshTarget(address=desktop.address, host_key=desktop.host_key, name=desktop.machine)
+    return SshTarget(desktop.address, desktop.host_key, desktop.machine, desktop.ssh_port)
 
 
 def _stream(runtime: Runtime, desktop: Desktop, verb: str, request: Message) -> Stream:

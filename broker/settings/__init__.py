@@ -33,6 +33,7 @@ from broker.settings.sections import (
     RedisSettings,
     ReservationSettings,
     SshSettings,
+    TunnelSettings,
     VmmSettings,
     WebSettings,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "SharedBaseSettings",
     "SizeSettings",
     "SshSettings",
+    "TunnelSettings",
     "VmmSettings",
     "WebSettings",
     "load",

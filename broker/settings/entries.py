@@ -24,13 +24,15 @@ class QuotaSettings(Section):
 
 class CloudSettings(Section):
     """One account at one provider in one location; every call of it is given up after `timeout` seconds of silence,
-    and its machines are listed each `list_every` seconds (`times.list_every` where it does not say)."""
+    and its machines are listed each `list_every` seconds (`times.list_every` where it does not say). With
+    `reach = "tunnel"` nobody can reach its machines, and they dial in (`[tunnels]`)."""
 
     name: Name
     title: str
     driver: CloudDriver
     location: str
     image: str
+    reach: Literal["direct", "tunnel"] = "direct"
     concurrent_builds: int = Field(4, ge=1, le=1000)
     timeout: float = Field(30, gt=0, le=600)
     list_every: float | None = Field(None, gt=0, le=3600)

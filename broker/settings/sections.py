@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from broker.settings.section import Name, Section
 
@@ -110,6 +111,27 @@ class SshSettings(Section):
     connections_per_session: int = Field(32, ge=1, le=1000)
     waiting: int = Field(100, ge=1, le=4000)
     drain_seconds: float = Field(0, ge=0, le=24 * 3600)
+
+
+class TunnelSettings(Section):
+    """Where machines dial in, of clouds with `reach = "tunnel"`: where their sshd listens, and the host and port that
+    they dial (the host of web.public_url, and the port of `listen`, where nothing is said). Each is reached at an
+    address of its own in `network`, which is the loopback's of that host, or routed to it."""
+
+    listen: Listen = "127.0.0.1:2200"
+    public_address: str = Field("", pattern=r"^([A-Za-z0-9._-]+:\d{1,5})?$")
+    network: str = "127.80.0.0/16"
+
+    @field_validator("network")
+    @classmethod
+    def _is_a_network(cls, value: str) -> str:
+        try:
+            prefix = IPv4Network(value).prefixlen
+        except ValueError as error:
+            raise ValueError(f"{error}; give one as 127.80.0.0/16") from None
+        if not 8 <= prefix <= 28:
+            raise ValueError("must be between /8 and /28")
+        return value
 
 
 class LeaseSettings(Section):

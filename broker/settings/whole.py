@@ -44,6 +44,7 @@ from broker.settings.sections import (
     RedisSettings,
     ReservationSettings,
     SshSettings,
+    TunnelSettings,
     VmmSettings,
     WebSettings,
 )
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     rdp: RdpSettings = RdpSettings()
     ssh: SshSettings = SshSettings()
+    tunnels: TunnelSettings = TunnelSettings()
     leases: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
     shares: dict[str, Share] = {}
@@ -226,6 +228,12 @@ class Settings(BaseSettings):
         """The SSH gateway's public host and port, with the defaults filled in."""
         host = self.ssh.public_host or urlsplit(self.web.public_url).hostname or "localhost"
         return host, self.ssh.public_port or int(self.ssh.listen.rsplit(":", 1)[1])
+
+    @property
+    def tunnels_address(self) -> str:
+        """The host and port that machines dial, with the defaults filled in."""
+        here = f"{urlsplit(self.web.public_url).hostname}:{self.tunnels.listen.rpartition(':')[2]}"
+        return self.tunnels.public_address or here
 
     @property
     def ssh_account(self) -> str:

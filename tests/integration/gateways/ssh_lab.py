@@ -34,7 +34,7 @@ OTHER = "daemon"  # an account without rights, which every Debian has
 _NUMBERS = itertools.count(100)
 
 
-def _without_rights() -> list[str]:
+def without_rights() -> list[str]:
     """What starts a program as an account without rights, if that can enter our checkout."""
     line = ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "--no-new-privs"]
     can = os.getuid() == 0 and subprocess.run([*line, sys.executable, "-c", ""], stderr=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ class SshLab(Lab):
         self._temporary = tempfile.TemporaryDirectory(prefix="beamdesk-ssh-")  # pytest's are closed to other accounts
         folder = Path(self._temporary.name)
         folder.chmod(0o755)
-        self.drop = _without_rights()
+        self.drop = without_rights()
         account = OTHER if self.drop else MINE
         command = [*self.drop, *COMMAND, "ssh"]
         super().__init__(folder, redis_url, command=command, section="ssh", account=account, **settings)

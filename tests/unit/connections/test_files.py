@@ -19,6 +19,7 @@ from broker.connections.files import Gateway
 SSH: dict[str, Any] = {
     "session_id": 7,
     "address": "10.0.0.7",
+    "port": 10022,
     "host": "machine-3",
     "user": "alice",
     "gateway": Gateway("desks.example.org", 2222, "beamdesk", "beamdesk-gateway"),
@@ -147,7 +148,7 @@ def test_an_ssh_file_leads_through_the_gateway() -> None:
     words = shlex.split(settings["ProxyCommand"])
     assert words[:7] == ["ssh", "-F", "none", "-l", "beamdesk", "-p", "2222"]
     assert words[-3:] == ["-W", "[%h]:%p", "desks.example.org"]
-    assert (settings["HostName"], settings["User"]) == ("10.0.0.7", "alice")
+    assert (settings["HostName"], settings["Port"], settings["User"]) == ("10.0.0.7", "10022", "alice")
 
 
 def test_an_ssh_file_for_a_registered_key_looks_where_ssh_always_does() -> None:

@@ -48,9 +48,9 @@ def test_no_message_with_something_around_it_counts(before: str, after: str) -> 
 
 def test_each_certificate_has_one_place_to_go_to() -> None:
     """And nothing else is allowed by its line."""
-    assert sshd.principals([Live(12, "10.0.0.7"), Live(13, "fd00::7")]) == (
+    assert sshd.principals([Live(12, "10.0.0.7", 22), Live(13, "fd00::7", 10022)]) == (
         'restrict,port-forwarding,permitopen="10.0.0.7:22",command="/bin/false" certificate-12\n'
-        'restrict,port-forwarding,permitopen="[fd00::7]:22",command="/bin/false" certificate-13\n'
+        'restrict,port-forwarding,permitopen="[fd00::7]:10022",command="/bin/false" certificate-13\n'
     )
     assert sshd.principals([]) == ""
 
