@@ -44,7 +44,7 @@ def configuration(settings: TunnelSettings, host: ca.Login, account: str, machin
         "ListenAddress": settings.listen,
         "HostKey": sshd.quoted(host.key),
         "HostCertificate": sshd.quoted(host.certificate),
-        "AuthorizedKeysFile": sshd.quoted(machines),
+        "AuthorizedKeysFile": sshd.quoted(machines).replace("%", "%%"),
         "AuthenticationMethods": "publickey",
         "AllowUsers": account,
         "PermitRootLogin": "forced-commands-only",  # for a demo that runs as root as a whole

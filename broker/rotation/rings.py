@@ -3,8 +3,8 @@
 An authority is believed ahead of its switch and some time after it:
 
 - user_ca: switched when every machine believes the new one; forgotten after the last certificate that it signed before.
-- host_ca: switched after the last connection file that knows the old one alone; forgotten when every machine shows a
-  certificate of the new one.
+- host_ca: switched when every machine believes the new one where it dials, and after the last connection file that
+  knows the old one alone; forgotten when every machine shows a certificate of the new one.
 - desktop_ca: switched when every machine's doors believe the new one; forgotten when every machine's doors show a
   certificate of the new one.
 - sign-in: the new one seals at once; the old one is forgotten after the last sign-in of which it sealed something.
@@ -95,6 +95,10 @@ def _certificates(db: Session, secrets: Path, since: datetime) -> str:
     return _until(db.scalar(_issued_before(since)), "certificates of before")
 
 
+def _machines_and_certificates(db: Session, secrets: Path, since: datetime) -> str:
+    return _machines(db, secrets, since) or _certificates(db, secrets, since)
+
+
 def _sign_ins(db: Session, secrets: Path, since: datetime) -> str:
     if now() - since < _UNDER_WAY:
         return "sign-ins that are under way"
@@ -143,7 +147,12 @@ def _ssh(authority: str, purpose: str, switch_waits: Waits, forget_waits: Waits)
 
 _ALL: tuple[Ring | Certified, ...] = (
     _ssh("user_ca", "signs users' SSH certificates, and the broker's own", _machines, _certificates),
-    _ssh("host_ca", "signs the SSH host certificates of machines and of the gateway", _certificates, _machines),
+    _ssh(
+        "host_ca",
+        "signs the SSH host certificates of machines and of the gateways",
+        _machines_and_certificates,
+        _machines,
+    ),
     Certified("broker", "logs in to machines as root"),
     Certified("ssh_gateway", "is the SSH gateway's host key"),
     Ring(

@@ -129,12 +129,15 @@ def test_the_users_authority_waits_for_machines_and_then_for_certificates(
         assert {each.id for each in renewal.behind(db, secrets)} == {used.id, coming.id}, "they forget the old one, too"
 
 
-def test_the_hosts_authority_waits_for_files_and_then_for_machines(
+def test_the_hosts_authority_waits_for_machines_and_files_and_for_machines_again(
     runtime: Runtime, secrets: Path, told: list[str]
 ) -> None:
-    """A file of before knows the old authority alone."""
+    """A file of before knows the old authority alone, and so does a machine that dials out before it is told."""
     used, number = machine(runtime, M.ACQUIRED), certificate(runtime)
     steps.begin(runtime, "host_ca")
+    steps.advance(runtime)
+    assert waits_for(runtime, "host_ca") == "1 machines to be told"
+    tell(runtime, used)
     steps.advance(runtime)
     assert waits_for(runtime, "host_ca").startswith("certificates of before, until ")
     assert len(ca.trusted(secrets).hosts.splitlines()) == 2

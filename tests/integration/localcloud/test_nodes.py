@@ -109,6 +109,11 @@ def test_tags_are_replaced_as_a_whole(cloud: Daemon, other: Machine) -> None:
         ({"tags": {"a": "b" * 256}}, "bad-tags", "255"),
         ({"request_id": ["x"]}, "bad-request-id", "a text"),
         ({"request_id": ""}, "bad-request-id", "a text"),
+        ({"dial": "10.0.0.1:2200"}, "bad-dial", "an IPv4 address and port"),
+        ({"dial": {"to": "10.0.0.256:2200", "files": {}}}, "bad-dial", "an IPv4 address and port"),
+        ({"dial": {"to": "10.0.0.1:0", "files": {}}}, "bad-dial", "an IPv4 address and port"),
+        ({"dial": {"to": "10.0.0.1:22", "files": {"/etc/beamdesk/tunnel/../../shadow": ""}}}, "bad-dial", "lie in"),
+        ({"dial": {"to": "10.0.0.1:22", "files": {"/etc/beamdesk/tunnel/key": 1}}}, "bad-dial", "texts"),
     ],
 )
 def test_a_wish_that_is_wrong_says_why_and_makes_nothing(

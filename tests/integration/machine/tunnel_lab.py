@@ -6,20 +6,29 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from sqlalchemy import select
 
-from broker.configuration import ca, desktop_ca
+from broker.configuration import ca, desktop_ca, ssh
 from broker.database import Base
+from broker.gateways import dialled_in
 from broker.identity.models import User
+from broker.identity.service import begin_sign_in
 from broker.pools import jobs
+from broker.pools.allocation import Wish
 from broker.pools.manager import PoolManager
 from broker.pools.models import Machine, MachineState
 from broker.runtime import open_runtime
+from broker.sessions import jobs as session_jobs
+from broker.sessions import launch, service
 from broker.settings import Settings
 from tests.integration.gateways.lab import COMMAND, Gateway, environment
-from tests.integration.gateways.ssh_lab import OTHER, without_rights
+from tests.integration.gateways.ssh_lab import MINE, OTHER, Visitor, without_rights
 from tests.integration.machine.lab import Lab
 from tests.ports import free_port
 from tests.waiting import until
@@ -79,6 +88,7 @@ class Deployment:
         self.folder = Path(self._temporary.name)
         self.folder.chmod(0o755)
         self.drop = without_rights()
+        self.account = OTHER if self.drop else MINE
         self.ports = {part: free_port() for part in PARTS}
         self.network = f"127.{96 + os.getpid() % 32}.{os.getpid() // 32 % 256}.0/24"
         self.config = self.folder / "beamdesk.toml"
@@ -89,7 +99,7 @@ class Deployment:
                 redis_url=redis_url,
                 host=HOST,
                 network=self.network,
-                account=OTHER if self.drop else "root",
+                account=self.account,
                 build_timeout=60,
                 **self.ports,
             )
@@ -133,8 +143,53 @@ class Deployment:
             return db.get_one(Machine, id_)
 
     def configure(self) -> Machine:
-        """The machine, once it has arrived, is configured and is probed."""
+        """The machine, once it has dialled in, is configured and is probed."""
         arrived = until(lambda: self.pass_(M.CONFIGURING, M.FAILED), "the machine to dial in")
         assert arrived.state == M.CONFIGURING, arrived.failure
         jobs.configure_machine(arrived.id, arrived.attempt)
         return self.machine(arrived.id)
+
+    def launch(self) -> Visitor:
+        """Alice, with a desktop that is painted."""
+        with self.runtime.database.reading() as db:
+            user = db.scalars(select(User)).one()
+        token, person = begin_sign_in(self.runtime, user)
+        session = service.request(self.runtime, person, Wish("light"))
+        launch.prepare(self.runtime, session.id)
+        return Visitor(self, person, token, session.id)  # type: ignore[arg-type]  # of a lab, it uses what we have, too
+
+    def end(self, visitor: Visitor) -> None:
+        """End the session as its user does; a worker puts its files away, and its machine is to go."""
+        attempt = service.end(self.runtime, visitor.person, visitor.session_id).attempt
+        session_jobs.finish_session(visitor.session_id, attempt)
+
+    @property
+    def gateway(self) -> Gateway:
+        """The browsers', for who views a desktop."""
+        return self.parts["browser"]
+
+    @property
+    def files(self) -> Path:
+        """Where visitors' files lie."""
+        return self.folder
+
+    def close(self) -> None:
+        """End all of it; machines are their cloud's."""
+        ssh.close_all(self.folder)
+        for part in self.parts.values():
+            part.process.terminate()
+        for part in self.parts.values():
+            part.process.wait(20)
+        dialled_in.cut(self.ports["tunnels"], ())
+        self.runtime.database.close()
+        self._temporary.cleanup()
+
+
+@contextmanager
+def deployment(lab: Lab, redis_url: str) -> Iterator[Deployment]:
+    """One with all its gateways; what jobs call the process's own runtime is its."""
+    with closing(Deployment(lab, redis_url)) as made:
+        with ThreadPoolExecutor(len(PARTS)) as together:
+            list(together.map(made.start, PARTS))
+        with patch.object(jobs, "current", lambda: made.runtime), patch.object(session_jobs, "current", jobs.current):
+            yield made

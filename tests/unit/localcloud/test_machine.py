@@ -15,7 +15,7 @@ import pytest
 
 from agents.localcloud.cloud import names
 from agents.localcloud.inside import _copy_public
-from agents.localcloud.machine import ONLY_ANSWERS, birth, link_of
+from agents.localcloud.machine import NOTHING_BEGUN, ONLY_ANSWERS, birth, link_of, only_answers_and
 
 SYN, ACK, RST = 0x02, 0x10, 0x04
 IP, ARP, IP6 = 0x0800, 0x0806, 0x86DD
@@ -24,14 +24,12 @@ PASS, DROP = 0, 2
 SO_ATTACH_FILTER = 26
 
 
-def filtered(frame: bytes) -> int:
+def filtered(frame: bytes, lines: list[str] = ONLY_ANSWERS) -> int:
     """What the filter answers, asked of the kernel: put on a socket, it lets through so many bytes as it answers."""
-    program = ctypes.create_string_buffer(
-        b"".join(struct.pack("HBBI", *map(int, line.split())) for line in ONLY_ANSWERS)
-    )
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *map(int, line.split())) for line in lines))
     sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with sender, receiver:
-        described = struct.pack("HP", len(ONLY_ANSWERS), ctypes.addressof(program))
+        described = struct.pack("HP", len(lines), ctypes.addressof(program))
         receiver.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
         sender.send(frame)
         with suppress(BlockingIOError):
@@ -39,10 +37,13 @@ def filtered(frame: bytes) -> int:
     return 0
 
 
-def frame(kind: int, protocol: int = 0, flags: int = 0, options: int = 0) -> bytes:
+def frame(kind: int, protocol: int = 0, flags: int = 0, options: int = 0, to: str = "0.0.0.0:0") -> bytes:
     """An Ethernet frame; `options` are words of the IPv4 header."""
-    header = bytes([0x45 + options, *[0] * 8, protocol, *[0] * (10 + 4 * options)])
-    return bytes(12) + kind.to_bytes(2) + header + bytes(13) + bytes([flags]) + bytes(20)
+    host, _, port = to.partition(":")
+    header = bytes([0x45 + options, *[0] * 8, protocol, *[0] * 6]) + socket.inet_aton(host) + bytes(4 * options)
+    return (
+        bytes(12) + kind.to_bytes(2) + header + bytes(2) + int(port).to_bytes(2) + bytes(9) + bytes([flags]) + bytes(20)
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,39 @@ def frame(kind: int, protocol: int = 0, flags: int = 0, options: int = 0) -> byt
 )
 def test_a_machine_answers_and_begins_nothing(sent: bytes, verdict: int) -> None:
     assert filtered(sent) == verdict
+
+
+@pytest.mark.parametrize(
+    ("sent", "verdict"),
+    [
+        (frame(IP, TCP, SYN, to="10.0.0.1:2200"), PASS),
+        (frame(IP, TCP, SYN, options=5, to="10.0.0.1:2200"), PASS),
+        (frame(IP, TCP, SYN, to="10.0.0.2:2200"), DROP),
+        (frame(IP, TCP, SYN, to="10.0.0.1:22"), DROP),
+        (frame(IP, UDP, SYN, to="10.0.0.1:2200"), DROP),
+        (frame(IP6, TCP, SYN, to="10.0.0.1:2200"), DROP),
+        (frame(IP, TCP, ACK, to="10.0.0.2:22"), PASS),
+        (frame(IP, ICMP), PASS),
+        (frame(ARP), PASS),
+    ],
+)
+def test_a_machine_that_dials_begins_that_and_nothing_else(sent: bytes, verdict: int) -> None:
+    assert filtered(sent, only_answers_and("10.0.0.1:2200")) == verdict
+
+
+@pytest.mark.parametrize(
+    ("sent", "verdict"),
+    [
+        (frame(IP, TCP, SYN), DROP),
+        (frame(IP, TCP, SYN, options=10), DROP),
+        (frame(IP, TCP, SYN | ACK), PASS),
+        (frame(IP, TCP, ACK), PASS),
+        (frame(IP, ICMP), PASS),
+        (frame(ARP), PASS),
+    ],
+)
+def test_nobody_begins_a_connection_to_a_machine_that_dials(sent: bytes, verdict: int) -> None:
+    assert filtered(sent, NOTHING_BEGUN) == verdict
 
 
 def test_only_what_everybody_may_read_is_copied(tmp_path: Path) -> None:

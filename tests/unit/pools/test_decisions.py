@@ -127,6 +127,10 @@ def test_a_machine_that_one_list_misses_is_not_lost() -> None:
         (Step.LATE, node(1, "building"), "not running 60 s after it was asked for"),
         (Step.LATE, replace(node(1), address=None), "it runs, and has no address 60 s after it was asked for"),
         (
+            *(Step.LATE, replace(node(1), address=None, error="it runs, and has not dialled desks.example:2200")),
+            "it runs, and has not dialled desks.example:2200 60 s after it was asked for",
+        ),
+        (
             *(Step.LATE, replace(node(1), host_key=None)),
             "it runs, and its host key is not known 60 s after it was asked for: does its image run cloud-init?",
         ),
