@@ -58,7 +58,7 @@ class Demo:
         except OSError:
             return False
         words = line.split(b"\0")
-        another = part == "gateway" and not {b"rdp", b"ssh"}.isdisjoint(words)
+        another = part == "gateway" and not {b"rdp", b"ssh", b"tunnels"}.isdisjoint(words)
         return ours and WORDS.get(part, part).encode() in words and b"-c" not in words[:2] and not another
 
     def kill(self, part: str, *, all_: bool = False) -> set[int]:

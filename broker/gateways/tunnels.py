@@ -24,6 +24,7 @@ from broker.metrics import swallowed
 from broker.pools import tunnels
 from broker.pools.tunnels import End
 from broker.runtime import Runtime
+from broker.secret_files import put
 from broker.serve import port_must_be_free
 from broker.settings import TunnelSettings
 
@@ -109,7 +110,7 @@ class Gateway:
             with self._runtime.database.reading() as db:
                 ends = tunnels.living(db)
             self._let_in(ends)
-        wanted = bool(self._living) or self._is_wanted()
+        wanted = self._living is not None and (bool(self._living) or self._is_wanted())
         if self._settings != self._runtime.settings.tunnels or not wanted:
             self._end_sshd()
         if wanted:
@@ -123,7 +124,7 @@ class Gateway:
         """Write down who may dial in; then end the connections of those who may no more."""
         text = machines(ends)
         if not self._machines.is_file() or self._machines.read_text() != text:
-            ca.put(self._machines, text)
+            put(self._machines, text)
         before, self._living = self._living, frozenset(end.address for end in ends)
         network = IPv4Network(self._settings.network)
         strays = {each for each in dialled_in.listening() if IPv4Address(each) in network} - self._living
