@@ -12,7 +12,7 @@ from broker.clouds.adapter import Dial
 FOLDER = "/etc/beamdesk/tunnel"
 CONFIG, KNOWN_HOSTS = f"{FOLDER}/ssh_config", f"{FOLDER}/known_hosts"
 ENDS = {TUNNELLED_SSH_PORT: SSH_PORT, **{door: door for door in DOORS}}  # our port -> the machine's own
-_SILENT = 5  # seconds of silence, three times, after which a machine dials again
+SILENT = 5  # seconds of silence, three times, after which a machine dials again
 
 
 def dial(to: str, account: str, gateway: str, authorities: str, address: str) -> Dial:
@@ -34,7 +34,7 @@ def dial(to: str, account: str, gateway: str, authorities: str, address: str) ->
         "BatchMode": "yes",
         "ConnectTimeout": "10",
         "ExitOnForwardFailure": "yes",
-        "ServerAliveInterval": str(_SILENT),
+        "ServerAliveInterval": str(SILENT),
         "ServerAliveCountMax": "3",
         "LogLevel": "ERROR",
     }

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agents.localcloud.cloud import names
+from agents.localcloud.machine import link_of
 from broker.configuration import ca
 from broker.configuration.ssh import SshTarget
 from tests.waiting import until
@@ -92,6 +94,10 @@ class Lab:
     def take_home(self, target: SshTarget, volume: str) -> None:
         """Take the volume from the machine; it keeps what is on it."""
         self._ask("DELETE", f"{self._node(target)}/volumes/{volume}")
+
+    def cable(self, node: str) -> str:
+        """The host's end of a machine's cable."""
+        return link_of(names(self.cloud)[1], node)
 
     def close(self) -> None:
         """Remove every machine and all that they were made of."""

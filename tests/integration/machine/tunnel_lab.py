@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from unittest.mock import patch
 
 from sqlalchemy import select
 
+from broker.clouds import dialling
 from broker.configuration import ca, desktop_ca, ssh
 from broker.database import Base
 from broker.gateways import dialled_in
@@ -76,7 +78,18 @@ cloud = "nat"
 target = 1
 limit = 2
 """
-PARTS = {"tunnels": ("tunnels",), "browser": (), "rdp": ("rdp",), "ssh": ("ssh",)}
+HASTY = """
+from broker.gateways import tunnels
+from broker.runtime import current
+tunnels.SILENT, tunnels.WAITING, tunnels.WAITING_OF_ONE = 1, 40, 15
+tunnels.run(current())
+"""  # the same gateway, which has less patience, and place for fewer on their way in
+PARTS = {
+    "tunnels": (sys.executable, "-c", HASTY),
+    "browser": COMMAND,
+    "rdp": (*COMMAND, "rdp"),
+    "ssh": (*COMMAND, "ssh"),
+}
 M = MachineState
 
 
@@ -122,7 +135,7 @@ class Deployment:
         """One of its gateways; those that must not be root are not."""
         drop = self.drop if part in ("tunnels", "ssh") else []
         address = f"127.0.0.1:{self.ports[part]}"
-        self.parts[part] = Gateway(address, self.config, [*drop, *COMMAND, *PARTS[part]])
+        self.parts[part] = Gateway(address, self.config, [*drop, *PARTS[part]])
         return self.parts[part]
 
     def pass_(self, *states: MachineState) -> Machine | None:
@@ -191,5 +204,9 @@ def deployment(lab: Lab, redis_url: str) -> Iterator[Deployment]:
     with closing(Deployment(lab, redis_url)) as made:
         with ThreadPoolExecutor(len(PARTS)) as together:
             list(together.map(made.start, PARTS))
-        with patch.object(jobs, "current", lambda: made.runtime), patch.object(session_jobs, "current", jobs.current):
+        with (
+            patch.object(jobs, "current", lambda: made.runtime),
+            patch.object(session_jobs, "current", lambda: made.runtime),
+            patch.object(dialling, "SILENT", 1),
+        ):
             yield made

@@ -8,7 +8,6 @@ from pathlib import Path
 from broker.configuration import ca
 from broker.gateways import sshd, tunnels
 from broker.pools.tunnels import End
-from broker.settings import TunnelSettings
 
 
 def test_each_machine_is_let_in_to_listen_at_its_own_address_alone() -> None:
@@ -25,14 +24,14 @@ def test_its_sshd_has_the_configuration_that_was_meant(tmp_path: Path) -> None:
     folder = tmp_path / "a 100% folder"
     folder.mkdir()
     host = ca.gateway_host(folder / "secrets")
-    path = sshd.put(folder, tunnels.configuration(TunnelSettings(), host, "beamdesk", folder / "machines"))
+    path = sshd.put(folder, tunnels.configuration(host, "beamdesk", folder / "machines"))
     line = [sshd.program(), "-T", "-f", str(path)]
     read = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
     assert {
-        *("listenaddress 127.0.0.1:2200", "allowtcpforwarding remote", "gatewayports clientspecified"),
+        *("allowtcpforwarding remote", "gatewayports clientspecified"),
         *("permitopen none", "permittty no", "allowstreamlocalforwarding no", "passwordauthentication no"),
         *("allowagentforwarding no", "x11forwarding no", "permittunnel no", "maxsessions 0", "forcecommand /bin/false"),
         *("authenticationmethods publickey", "allowusers beamdesk", "clientaliveinterval 5", "clientalivecountmax 3"),
-        *("maxstartups 200:30:400", "persourcemaxstartups 50", "permitlisten *:10022 *:15901 *:13389 *:13390 *:15902"),
+        *("logingracetime 20", "permitlisten *:10022 *:15901 *:13389 *:13390 *:15902"),
         f"authorizedkeysfile {str(folder).replace('%', '%%')}/machines",
     } <= set(read)
