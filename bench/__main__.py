@@ -18,6 +18,7 @@ NAMES = (
     "simulate",
     "ssh_gateway",
     "storm",
+    "tunnel",
 )
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ class Gateway:
         return int(self._settings.listen.rsplit(":", 1)[1])
 
     def _open_or_close(self) -> None:
-        """Listen while a cloud of the settings, or a living machine, asks for it; not before it is known who may come."""
+        """Listen while a cloud of the settings or a living machine asks for it, but not before it is known who may."""
         reach = {cloud.reach for cloud in self._runtime.settings.clouds.values()}
         wanted = self._living is not None and (bool(self._living) or "tunnel" in reach)
         if not wanted or self._settings != self._runtime.settings.tunnels:
