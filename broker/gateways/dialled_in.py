@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from broker.clouds.dialling import ENDS
 
+PATIENCE = 2.0  # seconds for a killed process to be gone
 _ESTABLISHED, _LISTENING = "01", "0A"  # as /proc/net/tcp writes them
 
 
@@ -30,8 +32,10 @@ class Socket:
 
 @dataclass(frozen=True)
 class Dialled:
-    """One machine's connection: the processes that hold it, and the addresses at which they listen for it."""
+    """One machine's connection: its socket's number, the processes that hold it, and the addresses at which they listen
+    for it."""
 
+    inode: str
     pids: frozenset[int]
     ends: frozenset[str]
 
@@ -65,7 +69,7 @@ def connections(port: int) -> list[Dialled]:
         for inode in held & came:
             pids[inode].add(pid)
             listens[inode] |= {ends[each] for each in held & ends.keys()}
-    return [Dialled(frozenset(pids[inode]), frozenset(listens[inode])) for inode in pids]
+    return [Dialled(inode, frozenset(pids[inode]), frozenset(listens[inode])) for inode in pids]
 
 
 def _sockets_of(pid: int) -> set[str]:
@@ -83,10 +87,16 @@ def _sockets_of(pid: int) -> set[str]:
 def cut(port: int, living: Collection[str]) -> int:
     """End every connection that came in by this port and listens at no end of the living, or at another's; how many.
 
-    An honest machine that was just dialling dials again.
+    An honest machine that was just dialling dials again. One that was just let in has its connection handed from one
+    process to the next: so they are looked for until nobody holds it.
     """
-    gone = [each for each in connections(port) if not each.ends or not each.ends <= set(living)]
-    for pid in {pid for each in gone for pid in each.pids}:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+    gone = {each.inode for each in connections(port) if not each.ends or not each.ends <= set(living)}
+    deadline = time.monotonic() + PATIENCE
+    while left := {pid for each in connections(port) if each.inode in gone for pid in each.pids}:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the processes {sorted(left)} do not end")
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
     return len(gone)

@@ -137,13 +137,13 @@ class Gateway:
         text = machines(ends)
         if not self._machines.is_file() or self._machines.read_text() != text:
             put(self._machines, text)
-        before, self._living = self._living, frozenset(end.address for end in ends)
-        network = IPv4Network(self._settings.network)
-        strays = {each for each in dialled_in.listening() if IPv4Address(each) in network} - self._living
-        if strays or before is None or before - self._living:
-            number = dialled_in.cut(self._port, self._living)
+        living, network = frozenset(end.address for end in ends), IPv4Network(self._settings.network)
+        strays = {each for each in dialled_in.listening() if IPv4Address(each) in network} - living
+        if strays or self._living is None or self._living - living:
+            number = dialled_in.cut(self._port, living)
             if number:
                 log.info("gateway.tunnels.cut", connections=number)
+        self._living = living
 
     @property
     def _port(self) -> int:
