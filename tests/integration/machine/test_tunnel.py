@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from cryptography.hazmat.primitives.serialization.ssh import SSHCertPublicKeyTypes
 from PIL import Image
 
-from agents.protocol import SSH_PORT, TUNNELLED_SSH_PORT, VNC_DOOR
+from agents.protocol import SOUND_DOOR, SSH_PORT, TUNNELLED_SSH_PORT, VNC_DOOR
 from broker.clouds.adapter import open_cloud
 from broker.clouds.check import check
 from broker.clouds.dialling import ENDS
-from broker.configuration import ca, keyring
+from broker.configuration import ca, doors, keyring
 from broker.configuration.ssh import run as command
 from broker.errors import MachineUnreachable
 from broker.gateways import dialled_in
@@ -140,9 +140,12 @@ def test_it_is_made_ready_though_nobody_reaches_it(nat: Deployment, machine: Mac
         assert colours(picture.convert("RGB")) > 100
 
 
-def test_every_door_leads_to_its_desktop(nat: Deployment, alice: Visitor, tmp_path: Path) -> None:
-    """The browser's, SSH's with copies both ways, and Remote Desktop's with a client that asks nothing."""
+def test_every_door_leads_to_its_desktop(nat: Deployment, machine: Machine, alice: Visitor, tmp_path: Path) -> None:
+    """The browser's and its sound, SSH's with copies both ways, and Remote Desktop's with a client that asks nothing."""
     assert painted(alice)
+    place = (nat.machine(machine.id).name, machine.address or "", SOUND_DOOR)
+    with doors.reach(nat.folder, *place, timeout=20) as sound:
+        assert sound.recv(4) == b"OggS"
     sent, back = tmp_path / "sent", tmp_path / "back"
     sent.write_bytes(os.urandom(3_000_000))
     file = alice.file()
