@@ -141,7 +141,7 @@ def test_it_is_made_ready_though_nobody_reaches_it(nat: Deployment, machine: Mac
 
 
 def test_every_door_leads_to_its_desktop(nat: Deployment, machine: Machine, alice: Visitor, tmp_path: Path) -> None:
-    """The browser's and its sound, SSH's with copies both ways, and Remote Desktop's with a client that asks nothing."""
+    """The browser's and its sound, SSH's with copies both ways, Remote Desktop's with a client that asks nothing."""
     assert painted(alice)
     place = (nat.machine(machine.id).name, machine.address or "", SOUND_DOOR)
     with doors.reach(nat.folder, *place, timeout=20) as sound:
