@@ -103,7 +103,7 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         os.close(self.connection.detach())
         if self._way is None:
             raise NotFound("The gateway carries desktops only.", hint="Open the desktop from the portal.")
-        if (self.request_version, self.headers.get("Sec-WebSocket-Version")) != ("HTTP/1.1", VERSION):
+        if not self._is_websocket():
             raise InvalidRequest("This is no WebSocket of RFC 6455.", hint="Open the desktop from the portal.")
         door: Door = self.server.token_plugin
         door.way = self._way
@@ -117,6 +117,10 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
             raise TicketRefused("There is no ticket in this address.", hint="Ask the API for one.") from None
         assert door.desktop is not None  # noqa: S101 - the ticket was taken
         return door.desktop
+
+    def _is_websocket(self) -> bool:
+        said = (self.request_version, self.headers.get("Sec-WebSocket-Version"))
+        return said == ("HTTP/1.1", VERSION) and bool(self.headers.get("Sec-WebSocket-Key"))
 
     def _refuse(self, error: BrokerError) -> None:
         log.info("gateway.refused", status=error.status, why=error.message, client=self.client_address[0])

@@ -41,7 +41,7 @@ TRICKS: dict[str, tuple[str, list[str]]] = {
     "no upgrade": ("405", [LINE, REST[0], REST[2], REST[3], KEY, ORIGIN, COOKIE]),
     "another upgrade": ("405", [LINE, REST[0], "Upgrade: h2c", REST[2], REST[3], KEY, ORIGIN, COOKIE]),
     "two upgrades": ("405", [LINE, REST[0], "Upgrade: h2c", *REST[1:], ORIGIN, COOKIE]),
-    "no key": ("400", [LINE, *REST[:-1], ORIGIN, COOKIE]),
+    "no key": ("422", [LINE, *REST[:-1], ORIGIN, COOKIE]),
     "an old version": ("422", [LINE, *REST[:3], "Sec-WebSocket-Version: 8", KEY, ORIGIN, COOKIE]),
     "a forwarded host": ("403", [LINE, *REST, EVIL, COOKIE, "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 443"]),
     "forwarded all": ("403", [LINE, *REST, EVIL, COOKIE, "Forwarded: host=evil.example;proto=https"]),
