@@ -2,7 +2,8 @@
 
 Gunicorn gives a thread to each connection, silent or not, and to half a request for as long as the other half takes: as
 many of those as there are threads would stop the portal. Here a connection waits at the poller until all of its head is
-there, and all of its body where that is as small as any but a file's.
+there, and all of its body where that is as small as any but a file's. And what is answered fits into the socket, but
+for files and exports. One who was sent away may have spoken in the same moment: such a call does nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ
-from socket import SHUT_WR, socket
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, socket
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -22,8 +23,9 @@ from broker.gateways import heads
 from broker.gateways.heads import BadHead
 
 SECONDS = 20.0  # for the whole of a request
-MOST = 800  # connections that wait; fewer than those that gunicorn accepts at a time
-AT_ONCE = 0.001  # seconds
+MOST = 600  # connections that wait; fewer than those that gunicorn accepts at a time
+ANSWER = 256 * 1024  # bytes that need not be read before the thread is free; the kernel takes twice as many
+AT_ONCE = 0.005  # seconds
 BODY = 64 * 1024  # bytes, as web.app takes them
 
 
@@ -34,6 +36,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Somebody has come, and waits; where too many do, the one who has waited longest goes."""
         with suppress(BlockingIOError, ConnectionAbortedError):
             client, address = listener.accept()
+            client.setsockopt(SOL_SOCKET, SO_SNDBUF, ANSWER)
             self.nr_conns += 1
             if len(self.pending_conns) + len(self.keepalived_conns) >= MOST:
                 self._drop((self.pending_conns or self.keepalived_conns).popleft())
@@ -41,12 +44,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def on_client_socket_readable(self, conn: TConn, client: socket) -> None:
         """Of one that stayed for another request, it begins."""
+        if conn not in self.keepalived_conns:
+            return
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._await(conn)
 
     def on_pending_socket_readable(self, conn: TConn, client: socket) -> None:
         """Give it a thread once all is there."""
+        if conn not in self.pending_conns:
+            return
         try:
             if heads.is_there(client, body=BODY):
                 super().on_pending_socket_readable(conn, client)
@@ -68,16 +75,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """What is left of a body is not waited for: a small one is there, a large one was not wanted."""
+        """What is left of a small body is there; what is left of a large one, which was not wanted, is not awaited."""
+        size = next((int(value) for name, value in conn.parser.mesg.headers if name == "CONTENT-LENGTH"), 0)
+        if size <= BODY:
+            return bool(super()._keepalive_after(conn, keepalive))
         return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + AT_ONCE))
 
     def _close(self, conn: TConn) -> None:
         """Say that no more comes, and hear the rest out, so that the answer is not taken back."""
-        with suppress(OSError):
+        try:
             conn.sock.shutdown(SHUT_WR)
-        self._await(conn, self._ebb)
+        except OSError:  # it is closed already, as who had a WebSocket of it leaves it
+            self._drop(conn)
+        else:
+            self._await(conn, self._ebb)
 
     def _ebb(self, conn: TConn, client: socket) -> None:
+        if conn not in self.pending_conns:
+            return
         with suppress(BlockingIOError):
             try:
                 if client.recv(heads.LARGEST + BODY):

@@ -10,6 +10,7 @@ import re
 import socket
 
 LARGEST = 32 * 1024  # bytes of a head
+ESTABLISHED = 1  # of the kernel's states of TCP
 _END = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d+)[ \t]*\r?\n", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
@@ -28,10 +29,10 @@ def is_there(connection: socket.socket, *, body: int = 0) -> bool:
     """Whether all of the head is there, and all of a body that has no more than so many bytes. BadHead where there
     will be none, or where the length of its body is not said."""
     seen = connection.recv(LARGEST + body, socket.MSG_PEEK)
-    if len(seen) < connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT):
-        raise BadHead("it left")
-    wanted = needed(seen, body)
+    wanted = needed(seen, body) if seen else None
     more = wanted is None or len(seen) < wanted
+    if more and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
+        raise BadHead("it left")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1 if more else 1)
     return not more
 
