@@ -27,6 +27,10 @@ lint: setup  ## ruff, bandit, mypy, the import contracts, and known vulnerabilit
 bench: setup  ## Measure (NAME=launch for one); prints a table and writes build/bench.json
 	@$(RUN)/python -m bench $(NAME)
 
+fuzz: setup  ## Feed the gateways' parsers whatever leads somewhere new (NAME=x224 for one; SECONDS=600 for each)
+	@[ -d build/atheris ] || $(RUN)/pip install --quiet --no-deps --target build/atheris -r tests/fuzz/requirements.txt
+	@SECONDS=$(or $(SECONDS),60) PYTHONPATH=build/atheris $(RUN)/python -m tests.fuzz $(NAME)
+
 picture: setup  ## Make the README's picture anew, as the tests see it
 	@$(RUN)/python -m pytest -n 0 -q tests/journeys -k readme && cp build/pictures/desktop.png docs/desktop.png
 
@@ -37,4 +41,4 @@ clean:  ## Remove what setup and demo made in this folder, and the demo's homes
 	@if [ -x $(RUN)/beamdesk ]; then $(RUN)/beamdesk demo --clean; fi
 	@rm -rf $(VENV) .venv-openstack .venv-ec2 node_modules tests/peers/oidc/node_modules web/static/vendor build var
 
-.PHONY: help setup peers demo test lint bench picture format clean
+.PHONY: help setup peers demo test lint bench fuzz picture format clean

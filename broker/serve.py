@@ -50,7 +50,7 @@ def web(settings: Settings) -> None:
         "--bind",
         settings.web.listen,
         "--worker-class",
-        "gthread",
+        "web.server.Worker",
         "--workers",
         "1",
         "--threads",

@@ -18,7 +18,14 @@ from broker.client.api import Api
 from broker.errors import InvalidRequest, NotFound, SessionNotReady
 
 LOOK_EVERY = 1.0  # seconds
-RDP_PROGRAMS = (("xfreerdp3",), ("xfreerdp",), ("remmina", "-c"), ("open",), ("mstsc.exe",))
+FILE, RESIZES = "{file}", "/dynamic-resolution"  # FreeRDP 2 does not take the latter from the file
+RDP_PROGRAMS = (
+    ("xfreerdp3", FILE, RESIZES),
+    ("xfreerdp", FILE, RESIZES),
+    ("remmina", "-c", FILE),
+    ("open", FILE),
+    ("mstsc.exe", FILE),
+)
 Session = dict[str, Any]
 
 
@@ -106,5 +113,6 @@ def rdp(api: Api, session: int, save: str | None) -> str:
     if save or program is None:
         return str(path) if save else f"No RDP program was found; the file is {path}. It opens one connection."
     nothing = subprocess.DEVNULL
-    subprocess.Popen([*program, str(path)], stdout=nothing, stderr=nothing, start_new_session=True)
+    line = [word.format(file=path) for word in program]
+    subprocess.Popen(line, stdout=nothing, stderr=nothing, start_new_session=True)
     return f"{program[0]} opens the desktop."

@@ -6,8 +6,9 @@ import base64
 import re
 from dataclasses import dataclass
 
-# Of RDP clients: no redirection of disks or printers, the window's own size. A client does not
-# connect again by itself, because its ticket was good for one connection.
+# Of RDP clients: no redirection of disks or printers, the window's own size, which the desktop follows: no scaling
+# (smart sizing), for a client does the one or the other. A client does not connect again by itself, because its ticket
+# was good for one connection.
 _RDP_SETTINGS = (
     "prompt for credentials:i:0",
     "promptcredentialonce:i:1",
@@ -17,7 +18,7 @@ _RDP_SETTINGS = (
     "desktopwidth:i:1600",
     "desktopheight:i:900",
     "session bpp:i:32",
-    "smart sizing:i:1",
+    "smart sizing:i:0",
     "dynamic resolution:i:1",
     "redirectprinters:i:0",
     "redirectdrives:i:0",

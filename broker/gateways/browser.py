@@ -17,10 +17,11 @@ from broker import rfb
 from broker.configuration import doors
 from broker.connections.models import Ticket
 from broker.errors import NotSignedIn, TicketRefused
-from broker.gateways import desktop
+from broker.gateways import desktop, heads
 from broker.gateways.desktop import DesktopHandler
 from broker.gateways.door import Door
 from broker.gateways.listener import Listener
+from broker.gateways.lobby import Lobby
 from broker.gateways.patience import Patience
 from broker.identity.models import User
 from broker.identity.rights import Role
@@ -52,15 +53,30 @@ class Gateway(Listener):
     def __init__(self, runtime: Runtime, patience: Patience) -> None:
         super().__init__(runtime, "gateway", runtime.settings.gateway)
         self._proxy = Proxy(runtime, patience)
+        self._lobby = Lobby("gateway", self.selector, _head, self._admit, seconds=patience.request)
 
     def arrived(self, connection: socket.socket, client: str) -> None:
-        """A process for each browser."""
+        """Let in as far as the lobby."""
+        self._lobby.enter(connection, client)
+
+    def turn(self) -> None:
+        """As any gateway's, and nobody waits in the lobby for too long."""
+        super().turn()
+        self._lobby.expire()
+
+    def _admit(self, connection: socket.socket, client: str, head: bool) -> None:
+        """A process for each browser that has said what it wants."""
         with swallowed("doors"):
             doors.warm(self.runtime.settings.state_dir)
         with connection:
             if not self.carry(client, lambda: desktop.serve(connection, (client, 0), self._proxy)):
                 with suppress(OSError):  # it went away again
                     connection.send(BUSY)
+
+
+def _head(connection: socket.socket, heard: bytearray) -> bool | None:
+    """True once all of it is there; it stays where it is, for the library."""
+    return heads.is_there(connection) or None
 
 
 def _warm(runtime: Runtime) -> None:

@@ -23,7 +23,7 @@ from agents.protocol import VNC_DOOR
 from broker import rfb
 from broker.configuration import doors
 from broker.connections.models import Way
-from broker.errors import PROBLEM, BrokerError, MachineUnreachable, NotFound, ServiceDown, TicketRefused
+from broker.errors import PROBLEM, BrokerError, InvalidRequest, MachineUnreachable, NotFound, ServiceDown, TicketRefused
 from broker.gateways import sound
 from broker.gateways.carry import Carrying, Ended, MachineLeft
 from broker.gateways.clerk import LAST, Clerk
@@ -41,6 +41,7 @@ from broker.sharing.recordings import Full
 log = structlog.get_logger()
 
 WAYS = {"/desktop": Way.BROWSER, sound.PATH: Way.SOUND}
+VERSION = "13"  # of the protocol; the library takes older drafts, and any HTTP
 AGAIN = "Try again in a moment; if it stays so, end the session and launch a new one."
 # Close codes (RFC 6455, 7.4.1)
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, TOO_BIG, TRY_AGAIN = 1000, 1001, 1002, 1009, 1013
@@ -102,6 +103,8 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
         os.close(self.connection.detach())
         if self._way is None:
             raise NotFound("The gateway carries desktops only.", hint="Open the desktop from the portal.")
+        if not self._is_websocket():
+            raise InvalidRequest("This is no WebSocket of RFC 6455.", hint="Open the desktop from the portal.")
         door: Door = self.server.token_plugin
         door.way = self._way
         forwarded, proxies = self.headers.get_all("X-Forwarded-For", []), self.server.runtime.settings.gateway.proxies
@@ -114,6 +117,10 @@ class DesktopHandler(ProxyRequestHandler):  # type: ignore[misc]
             raise TicketRefused("There is no ticket in this address.", hint="Ask the API for one.") from None
         assert door.desktop is not None  # noqa: S101 - the ticket was taken
         return door.desktop
+
+    def _is_websocket(self) -> bool:
+        said = (self.request_version, self.headers.get("Sec-WebSocket-Version"))
+        return said == ("HTTP/1.1", VERSION) and bool(self.headers.get("Sec-WebSocket-Key"))
 
     def _refuse(self, error: BrokerError) -> None:
         log.info("gateway.refused", status=error.status, why=error.message, client=self.client_address[0])

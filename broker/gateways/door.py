@@ -41,10 +41,10 @@ class Door:
 
     def authenticate(self, headers: Any, target_host: str | None, target_port: int | None) -> None:
         """The auth plugin: raise WrongOrigin or NotSignedIn, or know who comes."""
-        origin = headers.get("Origin")
-        if origin is not None and not is_ours(origin, headers.get("Host", ""), self._runtime.settings):
+        origin, settings = headers.get("Origin"), self._runtime.settings
+        if not all(is_ours(each, headers.get("Host", ""), settings) for each in headers.get_all("Origin", [])):
             raise WrongOrigin("Another site's page may not open desktops.", hint="Open the desktop from the portal.")
-        token = _bearer(headers) if origin is None else _cookie(headers, self._runtime.settings)
+        token = _bearer(headers) if origin is None else _cookie(headers, settings)
         if not token:
             raise NotSignedIn("Nobody is signed in here.", hint="Sign in to the portal first.")
         self.person = whose(self._runtime, token)

@@ -17,13 +17,13 @@ from sqlalchemy.exc import IntegrityError
 from broker.configuration import doors
 from broker.connections.models import Ticket, Way
 from broker.errors import BadSettings, TicketRefused
-from broker.gateways import register
+from broker.gateways import register, x224
 from broker.gateways.listener import Listener
 from broker.gateways.lobby import Lobby
 from broker.gateways.patience import Patience
 from broker.gateways.rdp_desktop import Visit
 from broker.gateways.register import Visitor
-from broker.gateways.x224 import INCONSISTENT, Request, refusal
+from broker.gateways.x224 import INCONSISTENT, BadPacket, Request, refusal
 from broker.identity.models import User
 from broker.metrics import swallowed
 from broker.pools.models import Machine
@@ -43,7 +43,7 @@ class Gateway(Listener):
         super().__init__(runtime, "rdp", runtime.settings.rdp)
         self._most_from = runtime.settings.rdp.connections_per_address
         self._patience, self._certificate = patience, certificate(runtime.settings.rdp)
-        self._lobby = Lobby(self.selector, self._admit, seconds=patience.request)
+        self._lobby = Lobby("rdp", self.selector, _request, self._admit, seconds=patience.request)
 
     def arrived(self, connection: socket.socket, client: str) -> None:
         """Let in, as far as the lobby, who does not hold too many already."""
@@ -66,6 +66,16 @@ class Gateway(Listener):
             if not self.carry(client, visit.serve):
                 with suppress(OSError):
                     connection.send(refusal(INCONSISTENT))
+
+
+def _request(connection: socket.socket, heard: bytearray) -> Request | None:
+    """The first packet, once all of it is there."""
+    data = connection.recv(x224.LARGEST + 1 - len(heard))
+    heard += data
+    request = x224.read_request(bytes(heard))
+    if not data:
+        raise BadPacket("it left")
+    return request
 
 
 def certificate(settings: RdpSettings) -> ssl.SSLContext | None:

@@ -143,6 +143,10 @@ class Gateway:
                 found += mark in (process / "environ").read_bytes() and state(int(process.name)) != "Z"
         return found
 
+    def memory(self) -> int:
+        """Bytes of memory that the listening process has."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def descriptors(self) -> int:
         """How many files the listening process holds open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

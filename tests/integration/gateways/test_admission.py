@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 
 import pytest
@@ -200,6 +201,26 @@ def test_a_full_gateway_says_so_at_once(own_lab: Callable[..., Lab]) -> None:
     inside[0].socket.close()
     until(lambda: desk(ticket).status == 101, "room, for the very ticket")
     assert inside[1].is_alive()
+
+
+def test_hundreds_who_never_say_what_they_want_take_nobodys_place(hasty_lab: Lab, hasty_desk: Desk) -> None:
+    """More than the lobby holds, silent, with half a request, and some that go on byte by byte: who has a ticket gets
+    in at once, none of them gets a process, memory stays flat, and after a second all are gone."""
+    gateway = hasty_lab.gateway
+    before, files, memory = gateway.children(), gateway.descriptors(), gateway.memory()
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 20)) for _ in range(400)]
+        for number, client in enumerate(slow):
+            with suppress(OSError):  # the first ones have gone already
+                client.sendall((b"", b"GET /desktop?token=x HTTP/1.1\r\nHost: x\r\n")[number % 2])
+        assert hasty_desk().greet().is_alive()
+        assert len(gateway.children() - before) <= 2  # its own process, and that of its clerk
+        for client in slow[-100:]:
+            with suppress(OSError):
+                client.sendall(b"X")
+        until(lambda: gateway.descriptors() <= files + 2, "their sockets to be closed")
+        assert gateway.memory() - memory < 10e6
+        assert "did not come in time" in gateway.log.read_text()
 
 
 def test_someone_who_never_finishes_opening_is_let_go(hasty_lab: Lab, hasty_desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from apiflask import APIFlask
@@ -115,3 +116,26 @@ def _signed_in(app: APIFlask, new_person: NewPerson, name: str) -> FlaskClient:
     client = app.test_client()
     assert client.post("/api/v1/sign-in", json={"name": name, "password": f"{name}-secret"}).status_code == 200
     return client
+
+
+def test_no_operation_takes_an_address_that_would_be_asked(alice: FlaskClient) -> None:
+    """No field of what is sent, and no parameter, is an address, by its name or its format."""
+    spec = alice.get("/api/v1/openapi.json").json
+    sent, fields = [each for path in spec["paths"].values() for each in path.values() if isinstance(each, dict)], []
+    while sent:
+        part = sent.pop()
+        if isinstance(part, list):
+            sent += part
+        elif isinstance(part, dict):
+            fields += [(name, str(schema)) for name, schema in part.get("properties", {}).items()]
+            fields += [(part["name"], str(part))] if "in" in part else []
+            sent += [value for key, value in part.items() if key != "responses"]
+            sent += [_named(spec, part["$ref"])] if "$ref" in part else []
+    assert len(fields) > 50
+    assert not [name for name, kind in fields if re.search("ur[il]|host|callback|href", name) or "'uri'" in kind]
+
+
+def _named(spec: dict[str, Any], name: str) -> Any:
+    for step in name.removeprefix("#/").split("/"):
+        spec = spec[step]
+    return spec

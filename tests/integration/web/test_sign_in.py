@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from broker.database import now
-from broker.identity.guessing import OF_NAME_HERE
-from broker.identity.models import SignIn
+from broker.identity.guessing import OF_ADDRESS, OF_NAME_HERE
+from broker.identity.models import FailedSignIn, SignIn
 from broker.runtime import Runtime
 from broker.settings import WebSettings
 from tests.conftest import NewPerson
@@ -76,6 +79,34 @@ def test_guessing_is_stopped_even_with_the_right_password(app: APIFlask, new_per
     assert answer.status_code == 429
     assert answer.json["code"] == "too-many-attempts"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_ten_thousand_bad_sign_ins_let_nobody_in_and_keep_nothing(
+    app_with: AppWith, runtime: Runtime, new_person: NewPerson
+) -> None:
+    """From several addresses, for known and unknown names, with the right password among them once it is too late:
+    each is refused, few are written down, memory stays flat, and who signs in from where she always does gets in."""
+    new_person("alice")
+    app = app_with(web=WebSettings(requests_per_minute=200))
+    home = {"REMOTE_ADDR": "192.0.2.1"}
+    assert app.test_client().post("/api/v1/sign-in", json=ALICE, environ_base=home).status_code == 200
+    guesser, statuses, memory = app.test_client(use_cookies=False), Counter[int](), 0
+    for number in range(10_000):
+        memory = memory or (number > 1000) * resident()
+        guess = {"name": ("alice", "zoe", f"n{number}")[number % 3], "password": f"guess {number}"}
+        wish = ALICE if number > 9000 else guess
+        strangers = {"REMOTE_ADDR": f"198.51.100.{number % 5}"}
+        statuses[guesser.post("/api/v1/sign-in", json=wish, environ_base=strangers).status_code] += 1
+    assert set(statuses) == {401, 429}
+    with runtime.database.reading() as db:
+        assert db.scalar(select(func.count()).select_from(FailedSignIn)) == statuses[401] <= 5 * OF_ADDRESS
+    assert resident() - memory < 10e6
+    assert app.test_client().post("/api/v1/sign-in", json=ALICE, environ_base=home).status_code == 200
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_signing_out_ends_the_sign_in_itself(alice: FlaskClient, app: APIFlask) -> None:

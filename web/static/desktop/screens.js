@@ -6,6 +6,7 @@ import { MeasuredRFB } from "./link.js";
 const HEAD = 4; // bytes: the number of screens, and padding
 const SCREEN = 16; // bytes of each: identity, place, size and flags
 const SET_DESKTOP_SIZE = 251;
+const OTHERS = 2; // why a size has changed: another viewer wanted it
 const PAUSE = 100; // ms between two sizes that are asked for
 
 /** Screens of these sizes beside each other; those that are there keep who they are. */
@@ -98,7 +99,12 @@ export class ScreensRFB extends MeasuredRFB {
     if (this._sock.rQwait("screens", length)) return false;
     const refused = this._FBU.x === 1 && this._FBU.y !== 0;
     if (!refused) this.screens = parse(this._sock.rQpeekBytes(length));
-    return super._handleExtendedDesktopSize();
+    const { x: reason, width, height } = this._FBU;
+    // TigerVNC's viewer asks for one screen of the whole size, half a second after its window has followed ours.
+    const joined = reason === OTHERS && this.second && this.screens.length === 1 && width === this._fbWidth && height === this._fbHeight;
+    super._handleExtendedDesktopSize();
+    if (joined) this._requestRemoteResize();
+    return true;
   }
 
   /** Show the part of the picture that is this window's screen; the pointer's place follows from it. */

@@ -115,7 +115,7 @@ async function connect({ dataset }) {
   way("browser").href = `/desktop/${dataset.session}`;
   way("rdp").href = `/api/v1/sessions/${dataset.session}/connection.rdp`;
   way("ssh").dataset.session = dataset.session;
-  dialog.querySelector("[data-rdp]").textContent = `xfreerdp beamdesk-${dataset.session}.rdp`;
+  dialog.querySelector("[data-rdp]").textContent = `xfreerdp beamdesk-${dataset.session}.rdp /dynamic-resolution`;
   dialog.querySelector("[data-ssh]").textContent = `ssh -F beamdesk-${dataset.session}.conf desktop`;
   dialog.querySelector("[data-vnc]").textContent = vncCommand(`ssh -F beamdesk-${dataset.session}.conf`);
   dialog.showModal();
