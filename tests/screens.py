@@ -12,6 +12,10 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
+from tests.waiting import until
+
+XWD_VERSION = 7
+
 
 def colours(picture: Image.Image) -> int:
     """How many different colours a picture has."""
@@ -36,10 +40,15 @@ class Screen:
 
     def picture(self) -> Image.Image:
         """What is on it; Xvfb's frame buffer is a file in the format of xwd."""
-        data = self.frame_buffer.read_bytes()
+        data = until(self._whole, "a picture of the screen")
         header = [int.from_bytes(data[i : i + 4]) for i in range(0, 100, 4)]
         start, width, height, line = header[0] + 12 * header[19], header[4], header[5], header[12]
         return Image.frombuffer("RGB", (width, height), data[start:], "raw", "BGRX", line, 1)
+
+    def _whole(self) -> bytes:
+        """As it is in the file; nothing in the moment in which Xvfb turns the bytes of the header's numbers round."""
+        data = self.frame_buffer.read_bytes()
+        return data if int.from_bytes(data[4:8]) == XWD_VERSION else b""
 
 
 @contextmanager
@@ -48,7 +57,7 @@ def screen(width: int, height: int) -> Iterator[Screen]:
     with tempfile.TemporaryDirectory() as folder:
         told, tell = os.pipe()
         line = ["Xvfb", "-displayfd", str(tell), "-screen", "0", f"{width}x{height}x24", "-fbdir", folder]
-        server = subprocess.Popen([*line, "-nolisten", "tcp"], pass_fds=[tell], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([*line, "-noreset", "-nolisten", "tcp"], pass_fds=[tell], stderr=subprocess.DEVNULL)
         os.close(tell)
         try:
             with os.fdopen(told) as number:

@@ -185,17 +185,17 @@ def test_who_comes_by_whichever_door_sees_and_does_the_same(
         rdp = stack.enter_context(client(command(portal, "rdp", " /cert:ignore"), "FreeRDP", tmp_path))
         own, other = Tab(launched), Tab(guest(demo, launched, sign_in))
         doors = [own, other, vnc, rdp]
-        until(lambda: same(doors, "m"), "all to see the same")
+        until(lambda: same(doors, "m"), "all to see the same", every=0.3)
         assert "127.0.0.1:5901" in inside(file, "ss -Htn state established src 127.0.0.1:5901")
         for door, key in zip(doors, "rgby", strict=True):
             door.type(key)
-            until(lambda key=key: same(doors, key), f"all to see what was typed by {door}")
+            until(lambda key=key: same(doors, key), f"all to see what was typed by {door}", every=0.3)
         for door, size in (own, (1100, 640)), (rdp, (1000, 620)), (vnc, (1200, 700)):
             door.resize(*size)
-            until(lambda size=size: same(doors, "y", size), f"all to have the size of {door}")
+            until(lambda size=size: same(doors, "y", size), f"all to have the size of {door}", every=0.3)
         second_screen_stays(launched, file, tmp_path / "TigerVNC.log")
         for door in rdp, vnc:
             door.kill()
             doors.remove(door)
             own.type("r")
-            until(lambda: same(doors, "r"), "the others to go on")
+            until(lambda: same(doors, "r"), "the others to go on", every=0.3)

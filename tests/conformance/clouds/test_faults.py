@@ -163,12 +163,12 @@ def test_a_cloud_that_wants_fewer_requests_is_not_asked_before_the_time_it_names
 
 @on_ec2
 def test_pauses_grow_while_a_cloud_is_away(new_fleet: NewFleet) -> None:
-    """Asked at once some 20 times a second; away, about once a second here."""
+    """Asked at once some 20 times a second; away, about once a second here, and less often on a busy machine."""
     ships = new_fleet()
     ships.shaky.when("GET", ".", say(503))
     began = time.monotonic()
     ships.until(lambda: time.monotonic() - began > 4, "four seconds to pass")
-    assert 4 <= len(ships.shaky.requests("GET", ".")) <= 12
+    assert 2 <= len(ships.shaky.requests("GET", ".")) <= 12
 
 
 @on_ec2
