@@ -50,7 +50,7 @@ def web(settings: Settings) -> None:
         "--bind",
         settings.web.listen,
         "--worker-class",
-        "web.server.Worker",
+        "gthread",
         "--workers",
         "1",
         "--threads",

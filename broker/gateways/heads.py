@@ -12,7 +12,6 @@ import socket
 LARGEST = 32 * 1024  # bytes of a head
 ESTABLISHED = 1  # of the kernel's states of TCP
 _END = re.compile(rb"\n\r?\n")
-_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d+)[ \t]*\r?\n", re.IGNORECASE)
 _CODING = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 
 
@@ -25,30 +24,24 @@ class BadHead(Exception):
         self.answer = b"HTTP/1.1 " + status + ending if status else b""
 
 
-def is_there(connection: socket.socket, *, body: int = 0) -> bool:
-    """Whether all of the head is there, and all of a body that has no more than so many bytes. BadHead where there
-    will be none, or where the length of its body is not said."""
-    seen = connection.recv(LARGEST + body, socket.MSG_PEEK)
-    wanted = needed(seen, body) if seen else None
-    more = wanted is None or len(seen) < wanted
-    if more and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
+def is_there(connection: socket.socket) -> bool:
+    """Whether all of the head is there. BadHead where there will be none, or where a body would follow that does not
+    say how long it is."""
+    seen = connection.recv(LARGEST, socket.MSG_PEEK)
+    whole = bool(seen) and is_whole(seen)
+    if not whole and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
         raise BadHead("it left")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1 if more else 1)
-    return not more
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if whole else len(seen) + 1)
+    return whole
 
 
-def needed(seen: bytes, body: int) -> int | None:
-    """How many bytes must be there, of a request that begins so; None while that cannot be said. Pure."""
+def is_whole(seen: bytes) -> bool:
+    """Whether all of the head of a request is there that begins so. Pure."""
     if not seen[:1].isupper():
         raise BadHead("it does not speak HTTP")
     end = _END.search(seen)
-    if end is None:
-        if len(seen) >= LARGEST:
-            raise BadHead("its head is too large", b"431 Request Header Fields Too Large")
-        return None
-    head = seen[: end.end()]
-    if _CODING.search(head):
+    if end is None and len(seen) >= LARGEST:
+        raise BadHead("its head is too large", b"431 Request Header Fields Too Large")
+    if end is not None and _CODING.search(seen[: end.end()]):
         raise BadHead("it does not say how long it is", b"411 Length Required")
-    length = _LENGTH.search(head)
-    size = int(length[1]) if length and len(length[1]) < 20 else 0
-    return len(head) + (size if size <= body else 0)
+    return end is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from socket import SOL_SOCKET
 
 from apiflask import APIBlueprint
 from flask import Response, request
@@ -20,7 +18,6 @@ from web.site import person, site
 
 blueprint = APIBlueprint("files", __name__, tag="Files")
 FILES = "/sessions/<id:session_id>/files"
-SO_BUF_LOCK = 72  # of the kernel's asm-generic/socket.h
 SILENCE = 60.0  # seconds for which a browser may send nothing, or take nothing
 
 
@@ -75,13 +72,10 @@ def download(session_id: int, query: FileQuery) -> Response:
 
 
 def be_patient() -> None:
-    """Let the server's own socket give up a peer that has become silent: it would hold a thread. And let it hold as
-    much again as a fast and long link takes; web.server gives it less."""
+    """Let the server's own socket give up a peer that has become silent: it would hold a thread."""
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(SILENCE)
-        with suppress(OSError):  # before Linux 5.14
-            connection.setsockopt(SOL_SOCKET, SO_BUF_LOCK, 0)
 
 
 def pieces() -> Iterator[bytes]:

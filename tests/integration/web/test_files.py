@@ -143,11 +143,10 @@ def test_a_browser_that_becomes_silent_in_the_middle_is_given_up(tmp_path: Path)
     (tmp_path / "silent.py").write_text(SILENT)
     port = free_port()
     line = ["gunicorn", "silent:app", "--chdir", str(tmp_path), "--bind", f"127.0.0.1:{port}"]
-    line += ["--worker-class", "web.server.Worker", "--threads", "1"]
-    with subprocess.Popen([sys.executable, "-m", *line]) as server:
+    with subprocess.Popen([sys.executable, "-m", *line, "--worker-class", "gthread", "--threads", "1"]) as server:
         try:
             silent = until(lambda: _connected(port), "the server", 20)
-            silent.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\nhalf")
+            silent.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
             whole = _connected(port)
             assert whole is not None
             whole.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhalf")
