@@ -172,7 +172,7 @@ def test_who_is_seen_is_told_so_wherever_the_desktop_is(
     pupil.get_by_role("button", name="Open my desktop").click()
     expect(pupil.locator("#launch")).to_be_visible()
     make_ready(session_of(runtime, "bob"))
-    pupil.goto(f"{site}/desktop/{session_of(runtime, 'bob')}")
+    pupil.wait_for_url(f"{site}/desktop/{session_of(runtime, 'bob')}")  # where the page leads by itself
     expect(pupil.locator("[data-do=extend]")).to_have_count(0)
     expect(pupil.locator("#watched")).to_have_attribute(
         "title", "In Mantid for beginners your teacher sees a small picture of this desktop, until the course ends"
