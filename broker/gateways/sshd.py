@@ -11,7 +11,7 @@ import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from broker.configuration import ca
@@ -20,9 +20,9 @@ from broker.sessions.certificates import Live, gateway_principal
 from broker.settings import Settings
 
 GRACE = 60  # seconds to come in: somebody may have to type a passphrase, or touch a security key
-_NOT = (  # what this sshd never does, whatever a client asks for
+_NOT = (  # what no sshd of ours does, whatever a client asks for
     *("PasswordAuthentication", "KbdInteractiveAuthentication", "HostbasedAuthentication", "GSSAPIAuthentication"),
-    *("AllowStreamLocalForwarding", "AllowAgentForwarding", "X11Forwarding", "PermitTunnel", "GatewayPorts"),
+    *("AllowStreamLocalForwarding", "AllowAgentForwarding", "X11Forwarding", "PermitTunnel"),
     *("PermitTTY", "PermitUserRC", "PermitUserEnvironment", "UsePAM", "UseDNS", "PrintMotd", "PrintLastLog"),
 )
 _ACCEPTED = re.compile(
@@ -68,26 +68,34 @@ def today(secrets: Path) -> tuple[Path, ca.Login]:
 
 def configuration(user_ca: Path, host: ca.Login, account: str) -> str:
     """sshd's configuration. StrictModes would refuse folders below /tmp; ours is open to our own account only."""
-    settings = {
+    own = {"TrustedUserCAKeys": quoted(user_ca), "AuthorizedKeysFile": "none", "LoginGraceTime": str(GRACE)}
+    own |= {
+        "AllowTcpForwarding": "local",
+        "GatewayPorts": "no",
+        "ClientAliveInterval": "30",
+        "ClientAliveCountMax": "4",
+    }
+    return forwarding_alone(host, account, own)
+
+
+def forwarding_alone(host: ca.Login, account: str, own: Mapping[str, str]) -> str:
+    """The configuration of an sshd that shows this host key, and lets keys or certificates forward, and nothing else;
+    `own` says which, and where."""
+    told = {
         "HostKey": quoted(host.key),
         "HostCertificate": quoted(host.certificate),
-        "TrustedUserCAKeys": quoted(user_ca),
-        "AuthorizedKeysFile": "none",
         "AuthenticationMethods": "publickey",
         "AllowUsers": account,
         "PermitRootLogin": "forced-commands-only",  # for a demo that runs as root as a whole
         "StrictModes": "no",
-        "AllowTcpForwarding": "local",
         "MaxSessions": "0",
         "ForceCommand": "/bin/false",
-        "LoginGraceTime": str(GRACE),
-        "ClientAliveInterval": "30",
-        "ClientAliveCountMax": "4",
         "PidFile": "none",
         "LogLevel": "INFO",
         **dict.fromkeys(_NOT, "no"),
+        **own,
     }
-    return "".join(f"{name} {value}\n" for name, value in settings.items())
+    return "".join(f"{name} {value}\n" for name, value in told.items())
 
 
 def command(configuration: Path, principals: Path) -> list[str]:

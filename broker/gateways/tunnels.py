@@ -37,37 +37,21 @@ EVERY = 0.5  # seconds between looks at the database
 GRACE = 20  # seconds to come in
 WAITING, WAITING_OF_ONE = 200, 50  # who may be on their way in: in all, and from one address
 SILENT, TIMES = 5, 3  # so many seconds of silence, so often, after which a connection is given up
-_NOT = (  # what this sshd never does, whatever a machine asks for
-    *("PasswordAuthentication", "KbdInteractiveAuthentication", "HostbasedAuthentication", "GSSAPIAuthentication"),
-    *("AllowStreamLocalForwarding", "AllowAgentForwarding", "X11Forwarding", "PermitTunnel"),
-    *("PermitTTY", "PermitUserRC", "PermitUserEnvironment", "UsePAM", "UseDNS", "PrintMotd", "PrintLastLog"),
-)
 
 
 def configuration(host: ca.Login, account: str, machines: Path) -> str:
     """sshd's configuration."""
-    told = {
-        "HostKey": sshd.quoted(host.key),
-        "HostCertificate": sshd.quoted(host.certificate),
+    own = {
         "AuthorizedKeysFile": sshd.quoted(machines).replace("%", "%%"),
-        "AuthenticationMethods": "publickey",
-        "AllowUsers": account,
-        "PermitRootLogin": "forced-commands-only",  # for a demo that runs as root as a whole
-        "StrictModes": "no",
         "AllowTcpForwarding": "remote",
         "GatewayPorts": "clientspecified",
         "PermitListen": " ".join(str(port) for port in ENDS),
         "PermitOpen": "none",
-        "MaxSessions": "0",
-        "ForceCommand": "/bin/false",
         "LoginGraceTime": str(GRACE),
         "ClientAliveInterval": str(SILENT),
         "ClientAliveCountMax": str(TIMES),
-        "PidFile": "none",
-        "LogLevel": "INFO",
-        **dict.fromkeys(_NOT, "no"),
     }
-    return "".join(f"{name} {value}\n" for name, value in told.items())
+    return sshd.forwarding_alone(host, account, own)
 
 
 def machines(ends: Sequence[End]) -> str:
