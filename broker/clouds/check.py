@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from broker.clouds.adapter import Cloud, open_cloud
+from broker.clouds.dialling import says_ssh
 from broker.clouds.lone import LoneMachine, Tunnel
 from broker.errors import BrokerError, CloudFault
 from broker.settings import Settings, SizeSettings
@@ -54,14 +53,6 @@ def find(step: str, look: Callable[[], str]) -> Finding:
         return Finding(step, True, look())
     except BrokerError as error:
         return Finding(step, False, error.message, error.hint)
-
-
-def says_ssh(where: str) -> bool:
-    """Whether an SSH server answers at this host and port."""
-    host, port = where.rsplit(":", 1)
-    with suppress(OSError), socket.create_connection((host, int(port)), timeout=5) as connection:
-        return connection.recv(4) == b"SSH-"
-    return False
 
 
 class _Checker:
@@ -134,7 +125,8 @@ class _Checker:
     def is_dialled(self) -> str:
         """Does anybody answer where machines dial? Asked from here: they may see another network."""
         to = self.settings.tunnels_address
-        if not says_ssh(to):
+        host, port = to.rsplit(":", 1)
+        if not says_ssh(host, int(port), timeout=5):
             raise CloudFault(
                 f"Nobody answers at {to}, which machines of {self.name} dial.",
                 hint="Start `beamdesk gateway tunnels`, and look at tunnels.listen and tunnels.public_address.",

@@ -6,6 +6,9 @@ this machine. What goes through the tunnel is TLS or SSH already: it is trusted 
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 from agents.protocol import DOORS, SSH_PORT, TUNNELLED_SSH_PORT
 from broker.clouds.adapter import Dial
 
@@ -50,3 +53,10 @@ def dial(to: str, account: str, gateway: str, authorities: str, address: str) ->
 def known_hosts(gateway: str, authorities: str) -> str:
     """Whom the machine believes at the tunnel's other end."""
     return "".join(f"@cert-authority {gateway} {line}\n" for line in authorities.splitlines())
+
+
+def says_ssh(host: str, port: int, *, timeout: float) -> bool:
+    """Whether an SSH server greets there."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=timeout) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False

@@ -7,9 +7,7 @@ dial in, and with no other; the tunnels' sshd (broker/gateways/tunnels.py) reads
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Network
@@ -112,9 +110,7 @@ def _at_its_end(runtime: Runtime, address: str, node: CloudNode) -> CloudNode:
 
 def answers(address: str) -> bool:
     """Whether SSH of the machine answers that has dialled in to this end."""
-    with suppress(OSError), socket.create_connection((address, TUNNELLED_SSH_PORT), timeout=PATIENCE) as connection:
-        return connection.recv(4) == b"SSH-"
-    return False
+    return dialling.says_ssh(address, TUNNELLED_SSH_PORT, timeout=PATIENCE)
 
 
 class LoneTunnel:
