@@ -6,48 +6,37 @@ notifications and plays no sound.
 
 from __future__ import annotations
 
-import functools
-import shutil
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserType, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, sync_playwright
 
 WHOLE = "chromium"
 WINDOWLESS = "chromium-headless-shell"
+
+
+UNAWARE = Path(__file__).with_name("unaware.py")
 
 
 @contextmanager
 def browsers() -> Iterator[BrowserType]:
     """What starts them; a thread can have this once."""
     with sync_playwright() as playwright:
-        Page.goto = _goto_again(Page.goto)  # type: ignore[method-assign]
         yield playwright.chromium
-
-
-def _goto_again(goto: Callable[..., Any]) -> Callable[..., Any]:
-    """Chromium gives a page up where a network comes or goes on its host, as machines of other tests do."""
-
-    @functools.wraps(goto)
-    def again(page: Page, *where: Any, **how: Any) -> Any:
-        for _ in range(3):
-            try:
-                return goto(page, *where, **how)
-            except Error as error:
-                if "ERR_NETWORK_CHANGED" not in error.message:
-                    raise
-        return goto(page, *where, **how)
-
-    return again
 
 
 @contextmanager
 def started(browsers: BrowserType, program: str) -> Iterator[Browser]:
-    """Chromium that nobody sees; what it would ask of the network at every start is off."""
+    """Chromium that nobody sees; what it would ask of the network at every start is off.
+
+    It does not see its host's addresses either: where one comes or goes, as with each cloud of another test, it would
+    give up every page that it is just connecting for.
+    """
     off = ["gpu", "quic", "background-networking", "component-update", "sync"]
     options = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in off)]
-    browser = browsers.launch(executable_path=shutil.which(program), args=options)
+    browser = browsers.launch(executable_path=UNAWARE, args=options, env=os.environ | {"PROGRAM": program})
     yield browser
     browser.close()
 
