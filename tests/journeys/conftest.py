@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.demo import Demo, running_demo
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo, from its start to its end; at the end nothing of it may be left."""
     logs = tmp_path_factory.mktemp("demo") / "logs"  # what a failed test is explained by

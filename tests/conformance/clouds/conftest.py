@@ -17,7 +17,7 @@ from tests.waiting import until
 DEPLOYMENTS = ("conformance", "others")
 
 
-@pytest.fixture(scope="session", params=SUBJECTS)
+@pytest.fixture(scope="package", params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     """Each cloud in turn."""
     if request.param == "local" and os.getuid() != 0:

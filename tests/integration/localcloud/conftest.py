@@ -17,14 +17,14 @@ def _as_root() -> None:
         pytest.skip("makes machines, which needs root")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The cloud that tests share; each cleans up what it made."""
     with closing(Daemon(tmp_path_factory.mktemp("shared"), "10.231.50.0/25").start()) as daemon:
         yield daemon
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machine(cloud: Daemon) -> Machine:
     """A bare machine that no test changes."""
     return cloud.machine("looked-at", tags={"kind": "bare"})
@@ -38,7 +38,7 @@ def other(cloud: Daemon) -> Iterator[Machine]:
     cloud.destroy(made.node)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _second_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with closing(Daemon(tmp_path_factory.mktemp("mortal"), "10.231.50.192/26").start()) as daemon:
         yield daemon

@@ -13,7 +13,7 @@ from tests.integration.machine.desk import UID, USER, Desk
 from tests.integration.machine.lab import Lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("lab"))
     try:

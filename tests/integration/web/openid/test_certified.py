@@ -46,7 +46,7 @@ class Peers:
     other: Certified
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     """Two processes of the provider, for all tests."""
     port = free_port()
