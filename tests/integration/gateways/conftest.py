@@ -87,13 +87,20 @@ def portal(own_lab: Callable[..., Lab], chromium: Browser) -> Iterator[Portal]:
 
 
 @pytest.fixture(scope="package")
-def desktops(
+def _desktops(
     tmp_path_factory: pytest.TempPathFactory, redis_url: str, screen: Screen, chromium: Browser
 ) -> Iterator[Portal]:
-    """A portal and its gateway, for all tests of the desktop's page that change nobody's account."""
     with portal_of(lambda: Lab(tmp_path_factory.mktemp("desktops"), redis_url), chromium) as made:
         yield made
         made.lab.close()
+
+
+@pytest.fixture
+def desktops(_desktops: Portal) -> Iterator[Portal]:
+    """A portal and its gateway, for all tests of the desktop's page that change nobody's account; its browsers are
+    closed after each."""
+    yield _desktops
+    _desktops.close()
 
 
 @pytest.fixture

@@ -54,8 +54,8 @@ class Portal:
 
     def close(self) -> None:
         """Close all browsers."""
-        for context in self._contexts:
-            context.close()
+        while self._contexts:
+            self._contexts.pop().close()
 
 
 @contextmanager

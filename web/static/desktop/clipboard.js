@@ -106,8 +106,8 @@ async function askToRead() {
 async function opened() {
   text.value = unwritten ? copied : shared ?? copied;
   section.querySelector("[data-copy]").hidden = !policy().clipboard_out;
+  text.focus(); // at once: what is typed now is meant for it
   allow.hidden = !policy().clipboard_in || (await permission()) !== "prompt";
-  text.focus();
 }
 
 /** A new connection: the desktop's clipboard may be any by now. */
