@@ -40,6 +40,27 @@ def run(demo: Demo, tmp_path: Path) -> Run:
     return on_desktop
 
 
+@pytest.fixture(scope="module")
+def lasting(demo: Demo) -> Iterator[int]:
+    """Grace's session, in which one test after the other does what leaves it as it was."""
+    with demo.client("grace") as grace:
+        id_ = grace.post("/sessions", json={"environment": "light"}).raise_for_status().json()["id"]
+        try:
+            until(lambda: grace.get(f"/sessions/{id_}").json()["state"] == "ready", "a desktop", 120)
+            yield id_
+        finally:
+            grace.delete(f"/sessions/{id_}")
+
+
+@pytest.fixture
+def opened(demo: Demo, lasting: int, sign_in: SignIn) -> Page:
+    """Its desktop, in a browser of the test's own."""
+    page = sign_in("grace", "beamtime")
+    page.goto(f"{demo.url}/desktop/{lasting}")
+    expect(page.locator(".desk-state")).to_have_attribute("data-state", "connected", timeout=30000)
+    return page
+
+
 def size(page: Page) -> tuple[int, int]:
     """The desktop's width and height, as the page got it."""
     width, height = page.evaluate("[document.querySelector('#screen canvas')].flatMap(c => [c.width, c.height])")
@@ -98,25 +119,25 @@ def shown_width(page: Page) -> float:
     return box["width"]
 
 
-def test_the_desktop_takes_the_windows_size(launched: Page) -> None:
+def test_the_desktop_takes_the_windows_size(opened: Page) -> None:
     """And its own again, scaled, where one does not want that."""
-    launched.set_viewport_size({"width": 1100, "height": 700})
-    until(lambda: size(launched)[0] == 1100, "the desktop to be as wide as the window", 20)
-    launched.locator('[data-do="fit"]').click()
-    launched.set_viewport_size({"width": 800, "height": 600})
-    until(lambda: shown_width(launched) <= 800, "the picture to be scaled", 20)
-    assert size(launched)[0] == 1100
+    opened.set_viewport_size({"width": 1100, "height": 700})
+    until(lambda: size(opened)[0] == 1100, "the desktop to be as wide as the window", 20)
+    opened.locator('[data-do="fit"]').click()
+    opened.set_viewport_size({"width": 800, "height": 600})
+    until(lambda: shown_width(opened) <= 800, "the picture to be scaled", 20)
+    assert size(opened)[0] == 1100
 
 
-def test_the_clipboard_goes_both_ways(launched: Page, run: Run) -> None:
+def test_the_clipboard_goes_both_ways(opened: Page, run: Run) -> None:
     """Letters beyond Latin too, and more of them than a VNC server takes by itself."""
-    launched.locator('[data-do="clipboard"]').click()
-    launched.locator("#clip-text").fill("from here: µSR Å")
-    until(lambda: run(launched, "xclip -o -selection clipboard") == "from here: µSR Å", "the desktop to have it", 20)
-    run(launched, "printf 'from there: 5 µeV' | xclip -i -selection clipboard > /dev/null 2>&1")
-    expect(launched.locator("#clip-text")).to_have_value("from there: 5 µeV", timeout=20000)
-    launched.locator("#clip-text").fill(f"{'µ' * 1000}\n" * 200)
-    until(lambda: run(launched, "xclip -o -selection clipboard | wc -c").strip() == "400200", "all of it", 20)
+    opened.locator('[data-do="clipboard"]').click()
+    opened.locator("#clip-text").fill("from here: µSR Å")
+    until(lambda: run(opened, "xclip -o -selection clipboard") == "from here: µSR Å", "the desktop to have it", 20)
+    run(opened, "printf 'from there: 5 µeV' | xclip -i -selection clipboard > /dev/null 2>&1")
+    expect(opened.locator("#clip-text")).to_have_value("from there: 5 µeV", timeout=20000)
+    opened.locator("#clip-text").fill(f"{'µ' * 1000}\n" * 200)
+    until(lambda: run(opened, "xclip -o -selection clipboard | wc -c").strip() == "400200", "all of it", 20)
 
 
 EAR = """
@@ -151,58 +172,58 @@ def is_silent(page: Page) -> bool:
     return bool(page.evaluate(LOUDEST)[1] < -90)
 
 
-def test_what_the_desktop_plays_is_heard_in_the_page(launched: Page, run: Run) -> None:
+def test_what_the_desktop_plays_is_heard_in_the_page(opened: Page, run: Run) -> None:
     """Once the button is pressed, as loud as one wishes, also after the sound server was killed; it is remembered, and
     nothing encodes for a page that is gone."""
-    launched.context.add_init_script(EAR)
-    launched.reload()
-    sound, words = launched.get_by_role("button", name="Sound"), launched.locator("[data-sound-words]")
+    opened.context.add_init_script(EAR)
+    opened.reload()
+    sound, words = opened.get_by_role("button", name="Sound"), opened.locator("[data-sound-words]")
     expect(words).to_have_text("Sound is off")
-    assert run(launched, "pgrep -x 'pulseaudio|gst-launch-1.0'") == "", "something runs for nobody"
+    assert run(opened, "pgrep -x 'pulseaudio|gst-launch-1.0'") == "", "something runs for nobody"
     sound.focus()
-    launched.keyboard.press("Enter")
+    opened.keyboard.press("Enter")
     expect(words).to_have_text("Sound is on")
-    assert is_silent(launched)
-    run(launched, f"setsid sh -c '{TONE}' > /dev/null 2>&1 &")
-    until(lambda: hears_the_tone(launched), "the tone", 20)
-    launched.get_by_label("Volume").focus()
-    launched.keyboard.press("Home")
-    until(lambda: is_silent(launched), "the volume to be 0", 10)
-    launched.keyboard.press("End")
-    run(launched, f"pkill -KILL -x pulseaudio; setsid sh -c '{TONE}' > /dev/null 2>&1 &")
-    until(lambda: hears_the_tone(launched), "the tone of the next sound server", 20)
-    launched.reload()
+    assert is_silent(opened)
+    run(opened, f"setsid sh -c '{TONE}' > /dev/null 2>&1 &")
+    until(lambda: hears_the_tone(opened), "the tone", 20)
+    opened.get_by_label("Volume").focus()
+    opened.keyboard.press("Home")
+    until(lambda: is_silent(opened), "the volume to be 0", 10)
+    opened.keyboard.press("End")
+    run(opened, f"pkill -KILL -x pulseaudio; setsid sh -c '{TONE}' > /dev/null 2>&1 &")
+    until(lambda: hears_the_tone(opened), "the tone of the next sound server", 20)
+    opened.reload()
     expect(sound).to_have_attribute("aria-pressed", "true")
-    launched.locator("#screen canvas").click()
+    opened.locator("#screen canvas").click()
     expect(words).to_have_text("Sound is on")
-    until(lambda: hears_the_tone(launched), "the tone in the page that remembers", 20)
+    until(lambda: hears_the_tone(opened), "the tone in the page that remembers", 20)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    launched.screenshot(path=PICTURES / "sound.png")
-    launched.close()
-    until(lambda: run(launched, "pgrep -x parec") == "", "the encoder to end with its page", 20)
+    opened.screenshot(path=PICTURES / "sound.png")
+    opened.close()
+    until(lambda: run(opened, "pgrep -x parec") == "", "the encoder to end with its page", 20)
 
 
-def test_a_hidden_page_keeps_its_connection(launched: Page) -> None:
+def test_a_hidden_page_keeps_its_connection(opened: Page) -> None:
     """Another tab in front of it does not cut it off, and nothing has to be done on return."""
-    other = launched.context.new_page()
+    other = opened.context.new_page()
     other.goto("about:blank")
     other.bring_to_front()
-    launched.wait_for_timeout(3000)
-    launched.bring_to_front()
-    expect(launched.locator(".desk-state")).to_have_attribute("data-state", "connected")
-    assert launched.evaluate("performance.getEntriesByName('connected').length") == 1
+    opened.wait_for_timeout(3000)
+    opened.bring_to_front()
+    expect(opened.locator(".desk-state")).to_have_attribute("data-state", "connected")
+    assert opened.evaluate("performance.getEntriesByName('connected').length") == 1
 
 
-def test_keys_quality_and_full_screen(launched: Page) -> None:
+def test_keys_quality_and_full_screen(opened: Page) -> None:
     """Each is taken by the desktop or the browser, and the connection stays."""
-    launched.locator('select[data-do="quality"]').select_option("light")
-    launched.locator('[data-do="keys"]').click()
-    launched.get_by_role("button", name="Ctrl+Alt+Del").click()
-    launched.locator('[data-do="full"]').click()
-    until(lambda: launched.evaluate("document.fullscreenElement !== null"), "full screen", 20)
-    launched.locator('[data-do="full"]').click()
-    until(lambda: launched.evaluate("document.fullscreenElement === null"), "the window", 20)
-    expect(launched.locator(".desk-state")).to_have_attribute("data-state", "connected")
+    opened.locator('select[data-do="quality"]').select_option("light")
+    opened.locator('[data-do="keys"]').click()
+    opened.get_by_role("button", name="Ctrl+Alt+Del").click()
+    opened.locator('[data-do="full"]').click()
+    until(lambda: opened.evaluate("document.fullscreenElement !== null"), "full screen", 20)
+    opened.locator('[data-do="full"]').click()
+    until(lambda: opened.evaluate("document.fullscreenElement === null"), "the window", 20)
+    expect(opened.locator(".desk-state")).to_have_attribute("data-state", "connected")
 
 
 WIDER = """() => document.documentElement.scrollWidth <= screen.width ? [] : [...document.body.querySelectorAll("*")]
@@ -210,14 +231,14 @@ WIDER = """() => document.documentElement.scrollWidth <= screen.width ? [] : [..
 # what reaches beyond the page, where the page is wider than its window
 
 
-def test_a_phone_shows_the_desktop_and_has_a_keyboard(demo: Demo, launched: Page, chromium: Browser) -> None:
+def test_a_phone_shows_the_desktop_and_has_a_keyboard(demo: Demo, opened: Page, chromium: Browser) -> None:
     """Nothing is wider than the phone, and its own keyboard types on the desktop."""
-    state = launched.context.storage_state()
+    state = opened.context.storage_state()
     phone = chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, storage_state=state
     )
     page = phone.new_page()
-    page.goto(launched.url)
+    page.goto(opened.url)
     expect(page.locator(".desk-state")).to_have_attribute("data-state", "connected", timeout=20000)
     until(lambda: page.evaluate(WIDER) == [], "nothing to be wider than the phone", 10)
     page.locator('[data-do="keyboard"]').tap()

@@ -92,14 +92,15 @@ def connections(page: Page) -> int:
     return int(page.evaluate("performance.getEntriesByType('mark').filter(m => m.name === 'connected').length"))
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_an_open_desktop_survives_the_death_of(part: str, demo: Demo, launched: Page) -> None:
-    """The part's main process is killed; the desktop goes on over the same connection; all is whole again soon."""
-    old = demo.kill(part)
-    goes_on(launched)
-    assert connections(launched) == 1
-    demo.wait_for_new(part, old)
-    demo.wait_for_web()
+def test_an_open_desktop_survives_the_death_of_any_part(demo: Demo, launched: Page) -> None:
+    """One part's main process after the other is killed; the desktop goes on over the same connection; all is whole
+    again soon, and sessions end and begin."""
+    for part in PARTS:
+        old = demo.kill(part)
+        goes_on(launched)
+        assert connections(launched) == 1, part
+        demo.wait_for_new(part, old)
+        demo.wait_for_web()
     with demo.client("alice") as alice:
         alice.delete(f"/sessions/{number_of(launched)}").raise_for_status()
         wait_for(alice, int(number_of(launched)), "ended")
@@ -115,7 +116,7 @@ def test_a_desktop_whose_connection_is_lost_connects_again(demo: Demo, launched:
     assert connections(launched) > 1
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.4])
 def test_a_launch_whose_web_is_killed_goes_on_or_never_was(
     seconds: float, demo: Demo, alice: httpx2.Client, admin: httpx2.Client
 ) -> None:
@@ -149,13 +150,13 @@ def test_a_launch_needs_no(part: str, demo: Demo, alice: httpx2.Client) -> None:
     wait_for(alice, id_, "ended")
 
 
-@pytest.mark.parametrize("part", ["redis", "worker", "manager"])
-def test_who_waits_gets_a_machine_in_spite_of_the_death_of(part: str, demo: Demo, alice: httpx2.Client) -> None:
+def test_who_waits_gets_a_machine_in_spite_of_any_death(demo: Demo, alice: httpx2.Client) -> None:
     """Nobody keeps a machine of this kind: one is built for who waits, by parts that are killed meanwhile."""
     id_ = launch(alice, "instrument")
     wait_for(alice, id_, "queued")
-    old = demo.kill(part, all_=True)
-    demo.wait_for_new(part, old)
+    for part in ("redis", "worker", "manager"):
+        old = demo.kill(part, all_=True)
+        demo.wait_for_new(part, old)
     wait_for(alice, id_, "ready", 3 * SOON)  # a whole machine is built
 
 

@@ -49,7 +49,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES, FEW = 15, 4  # of each operation: as an administrator, as any other role
+EXAMPLES, FEW = 8, 3  # of each operation: as an administrator, as any other role
 
 
 @pytest.fixture
