@@ -47,6 +47,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "broker"
         self.cloud, self.socket = folder / "cloud", folder / "cloud.sock"
+        self.images: dict[str, str] = {}  # by what was saved as it
         self._nodes: dict[str, str] = {}
         (folder / "localcloud.toml").write_text(CONFIG)
         places = [
@@ -66,13 +67,13 @@ class Lab:
             self.close()
             raise
 
-    def build(self) -> SshTarget:
-        """A bare machine that is up."""
+    def build(self, image: str = "debian") -> SshTarget:
+        """A machine of this image that is up; a bare one by itself."""
         name = f"m{len(self._nodes) + 1}"
         wish = {
             "name": name,
             "size": "small",
-            "image": "debian",
+            "image": image,
             "location": "here",
             "tags": {},
             "ssh_ca": ca.trusted(self.state_dir / "secrets").users,
@@ -80,6 +81,11 @@ class Lab:
         self._nodes[name] = self._ask("POST", "/v1/nodes", wish)["id"]
         node = until(lambda: self._up(name), f"machine {name}", 30)
         return SshTarget(address=node["address"], host_key=node["host_key"], name=name)
+
+    def save(self, target: SshTarget, name: str) -> None:
+        """Make an image of the machine."""
+        wish = {"node": self._nodes[target.name], "name": name, "tags": {}}
+        self.images[name] = self._ask("POST", "/v1/images", wish)["id"]
 
     def destroy(self, target: SshTarget) -> None:
         """End the machine; it is gone when this returns."""
