@@ -21,7 +21,7 @@ from broker.sessions import seats
 from broker.sessions.launches import LaunchLog
 from broker.sessions.upkeep import SessionUpkeep
 from broker.settings import Settings
-from broker.sharing import recordings
+from broker.sharing import handover, recordings
 
 log = structlog.get_logger()
 REAP_EVERY = 15  # ticks
@@ -51,6 +51,7 @@ def run(runtime: Runtime) -> None:
             _reread(runtime)
             courses.tend(runtime)
             pools.tend(sessions.tend())
+            handover.close_over(runtime)
             refreshing.enqueue_due(runtime)
             if tick % REAP_EVERY == 0:
                 jobs.reap(runtime.redis)

@@ -6,7 +6,7 @@ home of who launched it (`account_id`): a machine never gets a second account. B
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from broker import events
@@ -52,7 +52,7 @@ def offer(runtime: Runtime, person: Person, session_id: int, name: str, reason: 
             db.add(found)
         found.expires_at = now() + rules.OFFER_LASTS
         db.flush()
-        _note(db, "offered", found, person)
+        _note(db, "offered", found, person.name)
         return found
 
 
@@ -75,7 +75,7 @@ def accept(runtime: Runtime, person: Person, handover_id: int) -> Handover:
         _shut(db, session, person)
         _give(session, person)
         db.flush()
-        _note(db, Outcome.ACCEPTED, found, person)
+        _note(db, Outcome.ACCEPTED, found, person.name)
         return found
 
 
@@ -97,9 +97,26 @@ def withdraw(runtime: Runtime, person: Person, handover_id: int) -> Handover:
         return _close(db, found, Outcome.WITHDRAWN, person)
 
 
+def close_over(runtime: Runtime) -> None:
+    """By the manager, again and again: what was not answered in time, or outlives its session, is no offer any more."""
+    with runtime.database.reading() as db:
+        if db.scalar(select(Handover.id).where(_is_over()).limit(1)) is None:
+            return
+    with runtime.database.transaction() as db:
+        closed = update(Handover).where(_is_over()).values(outcome=Outcome.OVER).returning(Handover)
+        for found in db.scalars(closed).all():
+            _note(db, Outcome.OVER, found, events.SYSTEM)
+
+
 def is_open() -> ColumnElement[bool]:
     """That an offer was not answered and is not too old. Its session may be over all the same."""
     return and_(Handover.outcome.is_(None), Handover.expires_at > now())
+
+
+def _is_over() -> ColumnElement[bool]:
+    """That an offer was not answered, and cannot be any more."""
+    ended = select(UserSession.id).where(UserSession.id == Handover.session_id, UserSession.state != SessionState.READY)
+    return and_(Handover.outcome.is_(None), or_(Handover.expires_at <= now(), ended.exists()))
 
 
 def _ready(db: Session, person: Person, session_id: int) -> UserSession:
@@ -162,7 +179,7 @@ def _offered_to(db: Session, person: Person, handover_id: int) -> Handover:
 def _close(db: Session, found: Handover, outcome: Outcome, person: Person) -> Handover:
     if found.outcome != outcome:
         _decide(db, found, outcome)
-        _note(db, outcome, found, person)
+        _note(db, outcome, found, person.name)
     return found
 
 
@@ -195,14 +212,14 @@ def _give(session: UserSession, person: Person) -> None:
     session.last_active_at, session.last_sign = now(), "its handover"
 
 
-def _note(db: Session, action: str, found: Handover, person: Person) -> None:
+def _note(db: Session, action: str, found: Handover, actor: str) -> None:
     """Write it down with both names, and let the pages of all who have to do with it know."""
     ids = {"giver": found.giver_id, "receiver": found.receiver_id}
     names = {whose: db.get_one(User, id_).name for whose, id_ in ids.items()}
     detail = {"session": found.session_id, **names, **({"reason": found.reason} if found.reason else {})}
-    events.record(db, f"handover:{action}", found.id, actor=person.name, owner=found.receiver_id, **detail)
+    events.record(db, f"handover:{action}", found.id, actor=actor, owner=found.receiver_id, **detail)
     for id_ in {found.giver_id, found.made_by_id}:
         events.changed(db, "handover", found.id, id_)
     if action == Outcome.ACCEPTED:
-        events.record(db, "session:handover", found.session_id, actor=person.name, owner=found.receiver_id, **names)
+        events.record(db, "session:handover", found.session_id, actor=actor, owner=found.receiver_id, **names)
         events.changed(db, "session", found.session_id, found.giver_id)

@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     WITHDRAWN = "withdrawn"
+    OVER = "over"  # nobody answered in time, or the session ended before
 
 
 class Handover(Base):

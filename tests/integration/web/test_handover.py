@@ -260,12 +260,18 @@ def test_an_offer_that_is_over_gives_nothing(
     status: int,
     state: str,
 ) -> None:
-    """However it ended; and the session stays the giver's, with all that was issued."""
+    """However it ended; and the session stays the giver's, with all that was issued. What nobody answered the manager
+    closes, once."""
     found = offered(alice, one)
     assert 890 < bob.get("/api/v1/handovers").json[0]["seconds_left"] <= 900
     meanwhile(alice, bob, found, runtime)
-    assert say(bob, found).status_code == status
-    assert alice.get("/api/v1/handovers").json[0]["state"] == state
+    for _ in range(2):
+        assert say(bob, found).status_code == status
+        assert alice.get("/api/v1/handovers").json[0]["state"] == state
+        handover.close_over(runtime)
+    with runtime.database.reading() as db:
+        closed = db.scalars(select(Event.actor).where(Event.action == "handover:over")).all()
+    assert closed == (["system"] if state == "over" else [])
     assert alice.get(f"/api/v1/sessions/{one}").json["user"] == "alice"
 
 
@@ -360,7 +366,8 @@ def test_of_two_at_once_one_counts(each_runtime: Runtime) -> None:
         leave = partial(handover.withdraw, each_runtime, alice, made[0].id)
         end = partial(service.end, each_runtime, alice, session.id)
         link = partial(sharing.by_link, each_runtime, alice, session.id, control=True, lasts=timedelta(hours=1))
-        accepted = any(_at_once(accept, accept, leave, end, link)[:2])
+        close = partial(handover.close_over, each_runtime)
+        accepted = any(_at_once(accept, accept, leave, end, link, close)[:2])
         with each_runtime.database.reading() as db:
             standing = db.scalars(select(Share).where(Share.session_id == session.id, share_stands())).all()
             assert not (accepted and standing)
@@ -389,16 +396,23 @@ def _at_once(*jobs: Callable[[], Any]) -> list[Any]:
         return list(threads.map(result, jobs))
 
 
-def test_it_is_handed_over_on_the_pages(alice: FlaskClient, bob: FlaskClient, one: int, open_as: OpenAs) -> None:
-    """Refused, withdrawn; then by keyboard, live on both sides. The receiver cannot accept unread."""
+def test_it_is_handed_over_on_the_pages(
+    alice: FlaskClient, bob: FlaskClient, one: int, open_as: OpenAs, runtime: Runtime
+) -> None:
+    """Refused, withdrawn, too old; then by keyboard, live on both sides. The receiver cannot accept unread."""
     giver, receiver = open_as("alice", groups=TEAM), open_as("bob", groups=TEAM, width=390)
     for page in (giver, receiver):
         is_live(page)
+    tell_nothing = lambda: [expect(page.locator("#notices .notice")).to_have_count(0) for page in (giver, receiver)]  # noqa: E731
     for who, answer in ((receiver, "Refuse"), (giver, "Withdraw")):
         offered(alice, one)
         who.get_by_role("button", name=answer).click()
-        for page in (giver, receiver):
-            expect(page.locator("#notices .notice")).to_have_count(0)
+        tell_nothing()
+    found = offered(alice, one)
+    expect(receiver.get_by_role("button", name="Refuse")).to_be_visible()
+    expired(alice, bob, found, runtime)
+    handover.close_over(runtime)
+    tell_nothing()
     giver.locator(f"#hand-over-{one}").focus()
     giver.keyboard.press("Enter")
     dialog = giver.locator("#confirm")
@@ -420,8 +434,7 @@ def test_it_is_handed_over_on_the_pages(alice: FlaskClient, bob: FlaskClient, on
     receiver.keyboard.press("Enter")
     expect(receiver.locator(f"#session-{one}")).to_contain_text("runs under the account of Alice")
     expect(giver.locator(f"#session-{one}")).to_have_count(0)
-    for page in (giver, receiver):
-        expect(page.locator("#notices .notice")).to_have_count(0)
+    tell_nothing()
     giver.goto(giver.url + "history")
     expect(giver.get_by_role("region", name="Handed over")).to_contain_text(f"no. {one}, to Bob (bob)")
 
