@@ -54,7 +54,8 @@ def run(runtime: Runtime) -> None:
             handover.close_over(runtime)
             refreshing.enqueue_due(runtime)
             if tick % REAP_EVERY == 0:
-                jobs.reap(runtime.redis)
+                with metrics.redis_may_be_away():
+                    jobs.reap(runtime.redis)
                 recordings.forget_old(runtime.settings)
                 rotation.advance(runtime)
             tick += 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from rq import Queue, Worker
-from rq.job import Job
+import rq
+import rq.job
 
-from broker.jobs import QUEUES
+from broker.jobs import QUEUES, Job, Queue
 from broker.runtime import Runtime
 
 
-class SettledWorker(Worker):
+class SettledWorker(rq.Worker):
     """Reads the settings before each job, because the job's own process is gone before it could look twice."""
+
+    job_class = Job
 
     def __init__(self, runtime: Runtime) -> None:
         queues = [Queue(name, connection=runtime.redis) for name in QUEUES]
@@ -19,7 +21,7 @@ class SettledWorker(Worker):
         )
         self._runtime = runtime
 
-    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+    def fork_work_horse(self, job: rq.job.Job, queue: rq.Queue) -> None:
         """Fork with the settings as they are now."""
         self._runtime.settle()
         super().fork_work_horse(job, queue)
