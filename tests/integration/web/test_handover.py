@@ -413,8 +413,16 @@ def test_it_is_handed_over_on_the_pages(
     expired(alice, bob, found, runtime)
     handover.close_over(runtime)
     tell_nothing()
-    giver.locator(f"#hand-over-{one}").focus()
-    giver.keyboard.press("Enter")
+    tops = "row => [...row.children].map((one) => one.getBoundingClientRect().top)"
+    assert len(set(giver.locator(f"#session-{one} .desk-actions").evaluate(tops))) == 1, "its buttons are in one row"
+    lease = giver.locator(f"#session-{one} .lease")
+    ends = lease.get_attribute("data-ends") or ""
+    giver.locator(f"#more-{one}").focus()
+    giver.keyboard.press("ArrowDown")
+    expect(giver.locator(f"#hand-over-{one}")).to_be_focused()
+    alice.post(f"/api/v1/sessions/{one}/extend", json={"hours": 1})
+    expect(lease).not_to_have_attribute("data-ends", ends)
+    giver.keyboard.press("Enter")  # the menu is open still, although the card was fetched afresh
     dialog = giver.locator("#confirm")
     expect(dialog).to_contain_text("Who has it works in your name")
     giver.keyboard.type("eve")
@@ -422,6 +430,7 @@ def test_it_is_handed_over_on_the_pages(
     expect(dialog).to_contain_text("There is no user 'eve'.")
     dialog.get_by_label("To (account name)").fill("bob")
     giver.keyboard.press("Enter")
+    expect(giver.locator(f"#more-{one}")).to_be_focused()
     expect(giver.locator("#notices")).to_contain_text("You offer Light desktop")
     notice = receiver.locator("#notices")
     expect(notice).to_contain_text(f"Alice hands a desktop over to you: Light desktop, no. {one}")

@@ -167,6 +167,7 @@ export function act() {
     const button = target.closest("[data-action]");
     if (!button || button.getAttribute("aria-busy") === "true") return;
     button.setAttribute("aria-busy", "true");
+    button.closest(".dropdown-menu")?.previousElementSibling.focus(); // which a dialog gives it back to: the menu closes
     try {
       await ACTIONS[button.dataset.action](button);
     } catch (problem) {

@@ -22,11 +22,16 @@ function stays(old, fresh) {
   return old.hasAttribute("data-keep") || Boolean(time && fresh.getAttribute?.("datetime") === time);
 }
 
+/** Whether an attribute is as the reader has set it: of details, or a menu, that may be open. */
+function setByReader(name, node) {
+  return (name === "open" && node.tagName === "DETAILS") || node.matches('[data-bs-toggle="dropdown"], .dropdown-menu');
+}
+
 /** Begin: keep regions fresh from now on. */
 export function keepFresh() {
   Object.assign(Idiomorph.defaults.callbacks, {
     beforeNodeMorphed: (old, fresh) => !stays(old, fresh),
-    beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+    beforeAttributeUpdated: (name, node) => !setByReader(name, node),
   });
   onChange(refreshRegions);
   document.body.addEventListener("htmx:responseError", ({ detail }) => {
