@@ -448,6 +448,23 @@ def test_it_is_handed_over_on_the_pages(
     expect(giver.get_by_role("region", name="Handed over")).to_contain_text(f"no. {one}, to Bob (bob)")
 
 
+@pytest.mark.usefixtures("bob")
+def test_an_administrator_hands_it_over_on_the_dashboard(alice: FlaskClient, one: int, open_as: OpenAs) -> None:
+    """With a reason, without which nothing is sent; on a phone."""
+    page = open_as("ada", "/admin/", admin=True, width=390)
+    page.get_by_role("button", name="More for Alice's Light desktop").click()
+    page.get_by_role("button", name="Hand over…").click()
+    dialog = page.locator("#confirm")
+    expect(dialog).to_contain_text("under the account of Alice")
+    dialog.get_by_label("To (account name)").fill("bob")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_label("Why (Alice reads it)")).to_be_focused()
+    page.keyboard.type("She has left.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#notices")).to_contain_text(f"You offer Light desktop, no. {one} of Alice, to Bob")
+    assert "She has left." in alice.get("/").text
+
+
 def test_it_is_handed_over_by_the_command(
     alice: FlaskClient, bob: FlaskClient, one: int, site: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

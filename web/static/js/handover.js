@@ -6,25 +6,38 @@ import { say } from "./toast.js";
 
 const kinds = new Set(["handover", "session", "share"]);
 
-/** What handing over means to the giver. `whose` account it runs under, where that is not the giver's own. */
-const giving = (whose) => [
+/** What handing over means to the giver. `account` is its owner's name, where the session is not in the giver's own. */
+const giving = (account) => [
   "Who accepts, within 15 minutes, owns it: you can open, extend and end it no longer, and what you have open of it closes.",
-  whose
-    ? `It goes on under the account of ${whose}. Who has it works in that name, with the files in that home.`
+  account
+    ? underAnother(account)
     : "It goes on under your account. Who has it works in your name, and can read, change and delete the files in your home; and may share it, or hand it on.",
   "Sign out in it of whatever the other one should not have: mail, a web page, a password that is kept.",
   "Your guests and links go, and your SSH and Remote Desktop files open it no longer.",
   "Only what both of you may do with a desktop can be done with it.",
 ];
 
-/** Offer the session of this button to another member of its group. */
-export async function handOver({ dataset: { session, title, group, account } }) {
+/** And where an administrator does it in the name of its `owner`. */
+const givingForThem = (owner, account) => [
+  `Who accepts, within 15 minutes, owns it: ${owner} can open, extend and end it no longer, and what is open of it closes.`,
+  underAnother(account),
+  "Guests and links go, and SSH and Remote Desktop files of before open it no longer.",
+];
+
+const underAnother = (account) => `It goes on under the account of ${account}. Who has it works in that name, with the files in that home.`;
+
+/** Offer the session of this button to another member of its group; `owner` where it is somebody else's, who reads why. */
+export async function handOver({ dataset: { session, title, group, account, owner } }) {
   const offer = await ask({
     title: `Hand ${title} over`,
-    text: `To another member of ${group}. Programs that run in it go on.`,
+    text: `To another member of ${group}. Programs that run in it go on.${owner ? ` ${owner} is told, and can withdraw it.` : ""}`,
     yes: "Offer it",
-    fields: [list(giving(account)), field("To (account name)", { name: "user", required: true, maxLength: 64, autocomplete: "off", autocapitalize: "none", spellcheck: false, placeholder: "grace" })],
-    send: ({ user }) => call("POST", `/sessions/${session}/handovers`, { user: user.trim() }),
+    fields: [
+      list(owner ? givingForThem(owner, account) : giving(account)),
+      field("To (account name)", { name: "user", required: true, maxLength: 64, autocomplete: "off", autocapitalize: "none", spellcheck: false, placeholder: "grace" }),
+      ...(owner ? [field(`Why (${owner} reads it)`, { name: "reason", required: true, minLength: 3, maxLength: 300 })] : []),
+    ],
+    send: ({ user, reason }) => call("POST", `/sessions/${session}/handovers`, { user: user.trim(), reason }),
   });
   if (!offer) return;
   say(`${title} is offered to ${offer.receiver_name}.`, { hint: "It is on their pages. Until it is accepted, nothing changes." });
