@@ -21,7 +21,6 @@
     ├── WrongState             409 wrong-state
     │   ├── AlreadyRunning     409 already-running
     │   ├── IdentityTaken      409 identity-taken
-    │   ├── KeyTaken           409 key-taken
     │   ├── LastWayIn          409 last-way-in
     │   ├── NoRoomToReserve    409 no-room-to-reserve
     │   ├── NoSeat             409 no-seat
@@ -219,12 +218,6 @@ class LastWayIn(WrongState):
     """Raised when somebody would remove the only identity by which they can sign in."""
 
     code = "last-way-in"
-
-
-class KeyTaken(WrongState):
-    """Raised when an SSH key is another user's."""
-
-    code = "key-taken"
 
 
 class NoRoomToReserve(WrongState):

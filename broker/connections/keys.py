@@ -1,4 +1,4 @@
-"""Users' own SSH keys: registered by their owner, strong enough, and of one user only."""
+"""Users' own SSH keys, strong enough. What a key opens is said by certificates alone, so whose a key is asks nobody."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from broker import events
 from broker.connections.models import Certificate, SshKey
 from broker.database import now
-from broker.errors import InvalidRequest, KeyTaken, NotFound, ServiceDown, WeakKey
+from broker.errors import InvalidRequest, NotFound, ServiceDown, WeakKey
 from broker.identity.service import Person
 from broker.runtime import Runtime
 
@@ -84,7 +84,7 @@ def _fingerprint(blob: str) -> str:
 
 
 def add(runtime: Runtime, person: Person, name: str, text: str) -> SshKey:
-    """Register the key; one's own key again gets the new name. KeyTaken where it is another user's."""
+    """Register the key; the same one again gets the new name."""
     key = parse(text)
     try:
         with runtime.database.transaction() as db:
@@ -95,12 +95,11 @@ def add(runtime: Runtime, person: Person, name: str, text: str) -> SshKey:
 
 
 def _save(db: Session, person: Person, name: str, key: PublicKey) -> SshKey:
-    row = db.scalar(select(SshKey).where(SshKey.fingerprint == key.fingerprint))
+    row = known(db, person, key.fingerprint)
     if row is None:
         _must_have_room(db, person)
         row = SshKey(user_id=person.user_id, name=name, public_key=key.line, fingerprint=key.fingerprint, kind=key.kind)
         db.add(row)
-    must_be_own(row, person)
     row.name = name
     db.flush()
     events.record(
@@ -115,18 +114,9 @@ def _must_have_room(db: Session, person: Person) -> None:
         raise InvalidRequest(f"You have {MOST} keys already.", hint="Remove one that you no longer use.")
 
 
-def must_be_own(key: SshKey, person: Person) -> None:
-    """Raise KeyTaken where the key is another user's."""
-    if key.user_id != person.user_id:
-        raise KeyTaken("Another user has registered this key.", hint="Make a key of your own: ssh-keygen -t ed25519.")
-
-
 def known(db: Session, person: Person, fingerprint: str) -> SshKey | None:
-    """The person's registered key of this fingerprint, if it is one; KeyTaken where it is another user's."""
-    row = db.scalar(select(SshKey).where(SshKey.fingerprint == fingerprint))
-    if row is not None:
-        must_be_own(row, person)
-    return row
+    """The person's registered key of this fingerprint, if it is one."""
+    return db.scalar(select(SshKey).where(SshKey.user_id == person.user_id, SshKey.fingerprint == fingerprint))
 
 
 def listed(db: Session, person: Person) -> Sequence[SshKey]:

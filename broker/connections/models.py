@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, and_
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, UniqueConstraint, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from broker.database import Base, now
@@ -39,15 +39,16 @@ class Ticket(Base):
 
 
 class SshKey(Base):
-    """A public key that its owner has registered; of one user only."""
+    """A public key that somebody has registered for their own sessions. Others may register the same one for theirs."""
 
     __tablename__ = "ssh_keys"
+    __table_args__ = (UniqueConstraint("user_id", "fingerprint"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     name: Mapped[str] = mapped_column(String(64))
     public_key: Mapped[str] = mapped_column(Text)  # `TYPE BASE64`, without a comment
-    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(40))  # as ssh-keygen calls it: "RSA, 4096 bits"
     created_at: Mapped[datetime] = mapped_column(default=now)
     used_at: Mapped[datetime | None]  # when it last came through the gateway

@@ -31,7 +31,7 @@ def my_keys() -> list[SshKey]:
 @blueprint.post("/me/keys")
 @blueprint.input(KeyBody, arg_name="body")
 @blueprint.output(KeyOut, 201)
-@blueprint.doc(responses=[409, 422])
+@blueprint.doc(responses=[422])
 @needs(Right.ACCOUNT)
 def add(body: KeyBody) -> SshKey:
     """Register a public key

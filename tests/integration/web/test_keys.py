@@ -64,18 +64,20 @@ def test_a_weak_key_is_refused(
     assert (answer.status_code, answer.json.get("code")) == (status, code)
 
 
-def test_somebody_elses_key_is_neither_seen_nor_used(
+def test_a_key_that_somebody_else_has_registered_keeps_its_owner_from_nothing(
     alice: FlaskClient, signed_in: SignedIn, ready_session: int, tmp_path: Path
 ) -> None:
-    """Not listed, not removed, not signed for, not registered twice."""
+    """Theirs is not listed, not removed, not signed for; one's own is, and stays when theirs goes."""
     bob, line = signed_in("bob"), new_key(tmp_path / "key")
     id_ = bob.post(KEYS, json={"name": "bobs", "public_key": line}).json["id"]
     assert alice.get(KEYS).json == []
     assert alice.delete(f"{KEYS}/{id_}", headers=HEADER).status_code == 404
     certificates = f"/api/v1/sessions/{ready_session}/certificates"
-    assert alice.post(KEYS, json={"name": "mine", "public_key": line}).json["code"] == "key-taken"
     assert alice.post(certificates, json={"key": id_}).json["code"] == "not-found"
-    assert alice.post(certificates, json={"public_key": line}).json["code"] == "key-taken"
+    own = alice.post(KEYS, json={"name": "mine", "public_key": line}).json["id"]
+    assert bob.delete(f"{KEYS}/{id_}", headers=HEADER).status_code == 204
+    for body in ({"key": own}, {"public_key": line}):
+        assert alice.post(certificates, json=body).status_code == 201
 
 
 def test_a_certificate_says_for_what_and_until_when(
