@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from broker.serve import port_must_be_free
 log = structlog.get_logger()
 
 EVERY = 0.5  # seconds between looks at the database
+RARELY = 5.0  # the same while no cloud's machines dial out
 GRACE = 20  # seconds to come in
 WAITING, WAITING_OF_ONE = 200, 50  # who may be on their way in: in all, and from one address
 SILENT, TIMES = 5, 3  # so many seconds of silence, so often, after which a connection is given up
@@ -85,14 +87,14 @@ class Gateway:
         self._arrivals: list[Arrival] = []  # the oldest first; without those that an earlier process of ours accepted
         self._living: frozenset[str] | None = None
         self._up: set[str] = set()
-        self._stopping = False
+        self._stop = threading.Event()
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; what is open then goes on."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+            signal.signal(number, self._on_signal)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 self._turn()
             except OSError as error:  # out of descriptors, of processes, or of memory
@@ -100,8 +102,8 @@ class Gateway:
                 time.sleep(EVERY)
         self._close()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
 
     def _turn(self) -> None:
         self._runtime.reread()
@@ -112,9 +114,10 @@ class Gateway:
             ca.gateway_host(self._runtime.settings.secrets_dir)  # renewed in time, for who comes next
         self._open_or_close()
         self._look_around()
-        deadline = time.monotonic() + EVERY
-        while (left := deadline - time.monotonic()) > 0:
-            self._accept(left)
+        if self._listener is None:
+            self._stop.wait(EVERY if self._living is None else RARELY)
+        else:
+            self._accept_for(EVERY, self._listener)
 
     def _let_in(self, ends: Sequence[End]) -> None:
         """Write down who may dial in; then end the connections of those who may no more."""
@@ -157,14 +160,13 @@ class Gateway:
             self._listener.close()
             self._listener = None
 
-    def _accept(self, patience: float) -> None:
-        """Wait so many seconds for somebody to come."""
-        if self._listener is None:
-            time.sleep(patience)
-        elif select.select([self._listener], [], [], patience)[0]:
-            connection, address = self._listener.accept()
-            with connection:
-                self._take(connection, str(address[0]))
+    def _accept_for(self, seconds: float, listener: socket.socket) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+            if select.select([listener], [], [], left)[0]:
+                connection, address = listener.accept()
+                with connection:
+                    self._take(connection, str(address[0]))
 
     def _take(self, connection: socket.socket, client: str) -> None:
         """Let an sshd serve it. From one address few are heard at a time; where too many are on their way in, the one
