@@ -46,6 +46,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "broker"
+        self.state_dir.mkdir()
         self.cloud, self.socket = folder / "cloud", folder / "cloud.sock"
         self.images: dict[str, str] = {}  # by what was saved as it
         self._nodes: dict[str, str] = {}
