@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import select
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from broker.gateways.first_frame import FirstFrame
 from broker.gateways.patience import Patience
 from broker.gateways.sides import NOT_YET, RECORD
+from broker.gateways.signs import Ended as Ended
+from broker.gateways.signs import Signs
 from broker.gateways.viewer import Viewer
 
 CHUNK = 256 * 1024
 MACHINE_LEFT = "the desktop closed the connection"
 MOST_FOR_MACHINE = 256 * 1024  # bytes that wait for a machine, beyond which its viewer is not read
-
-
-class Ended(Exception):
-    """Raised when there is nothing left to carry; its text says why."""
 
 
 class MachineLeft(Ended):
@@ -51,7 +48,7 @@ class Carrying:
         self._on_first_frame, self._patience = on_first_frame, patience
         self._first = FirstFrame()
         self._to_machine = bytearray()
-        self._heard = self._taken = self._pinged = time.monotonic()
+        self._signs = Signs(viewer, patience, "viewer", "picture")
 
     def run(self) -> None:
         """Carry until Ended, Left, TooMuch or an OSError says that it is over."""
@@ -71,15 +68,15 @@ class Carrying:
                 self._from_viewer(viewer in readable)
             if machine in readable or decrypted:
                 self._from_machine()
-            self._look_after_viewer()
+            self._signs.look_after()
 
     def _flush(self) -> None:
         self._viewer.flush()
-        self._taken = time.monotonic()
+        self._signs.taken()
 
     def _from_viewer(self, readable: bool) -> None:
         if readable:
-            self._heard = time.monotonic()
+            self._signs.heard()
             self._to_machine += self._passed(self._viewer.said())
         if self._to_machine:
             with suppress(*NOT_YET), _leaving():
@@ -89,7 +86,7 @@ class Carrying:
         data = self._said_by_machine()
         if not data:
             return
-        self._taken = time.monotonic()
+        self._signs.taken()
         self._shown(data)
         self._viewer.say(data)
         if not self._first.seen and self._first.watch(data):
@@ -111,17 +108,6 @@ class Carrying:
             if not said:  # its last words first; the end is found again
                 raise
         return bytes(said)
-
-    def _look_after_viewer(self) -> None:
-        """Ping in time; raise Ended where the viewer is silent or stuck."""
-        moment, patience = time.monotonic(), self._patience
-        if moment - max(self._heard, self._taken) > patience.silence:
-            raise Ended("the viewer does not answer any more")
-        if self._viewer.unsent and moment - self._taken > patience.silence:
-            raise Ended("the viewer does not take its picture any more")
-        if moment - self._pinged >= patience.heartbeat:
-            self._pinged = moment
-            self._viewer.ping()
 
 
 @contextmanager

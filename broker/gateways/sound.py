@@ -9,15 +9,15 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import time
 
 from agents.protocol import SOUND_DOOR
 from broker.configuration import doors
 from broker.errors import MachineUnreachable
-from broker.gateways.carry import MACHINE_LEFT, Ended, MachineLeft
+from broker.gateways.carry import MACHINE_LEFT, MachineLeft
 from broker.gateways.ogg import NoPage, Pages
 from broker.gateways.patience import Patience, hurry
 from broker.gateways.sides import NOT_YET
+from broker.gateways.signs import Signs
 from broker.gateways.viewer import Viewer
 from broker.runtime import Runtime
 from broker.sessions.service import Desktop
@@ -56,7 +56,7 @@ class Listening:
     def __init__(self, viewer: Viewer, machine: ssl.SSLSocket, patience: Patience) -> None:
         self._viewer, self._machine, self._patience = viewer, machine, patience
         self._pages = Pages()
-        self._heard = self._taken = self._pinged = time.monotonic()
+        self._signs = Signs(viewer, patience, "listener", "sound")
 
     def turn(self) -> None:
         """Wait until there is something to carry, and carry it."""
@@ -68,20 +68,20 @@ class Listening:
         if writable:
             self._flush()
         if viewer in readable:
-            self._heard = time.monotonic()
+            self._signs.heard()
             viewer.said()  # it has nothing to say; that it left is raised
         self._pass_on()
-        self._look_after_viewer()
+        self._signs.look_after()
 
     def _flush(self) -> None:
         self._viewer.flush()
-        self._taken = time.monotonic()
+        self._signs.taken()
 
     def _pass_on(self) -> None:
         for page in self._said_by_machine():
             if not self._viewer.unsent:
                 self._viewer.say(page)
-                self._taken = time.monotonic()
+                self._signs.taken()
 
     def _said_by_machine(self) -> list[bytes]:
         try:
@@ -95,14 +95,3 @@ class Listening:
         except (ConnectionError, ssl.SSLError):
             pass
         raise MachineLeft(MACHINE_LEFT)
-
-    def _look_after_viewer(self) -> None:
-        """Ping in time; Ended where the listener neither answers nor takes anything."""
-        moment, patience = time.monotonic(), self._patience
-        if moment - max(self._heard, self._taken) > patience.silence:
-            raise Ended("the listener does not answer any more")
-        if self._viewer.unsent and moment - self._taken > patience.silence:
-            raise Ended("the listener does not take its sound any more")
-        if moment - self._pinged >= patience.heartbeat:
-            self._pinged = moment
-            self._viewer.ping()
