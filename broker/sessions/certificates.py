@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, aliased
 
 from broker import events
@@ -22,7 +22,7 @@ from broker.pools.models import Machine
 from broker.runtime import Runtime
 from broker.sessions import service
 from broker.sessions.launch import principal
-from broker.sessions.models import SessionState, UserSession
+from broker.sessions.models import SessionState, UserSession, runs_as
 from broker.sessions.service import Desktop
 from broker.settings import Settings
 
@@ -149,7 +149,7 @@ def live(db: Session, settings: Settings) -> Sequence[Live]:
         select(Certificate.id, Machine.address, Machine.ssh_port, UserSession.environment, owner, account)
         .join(UserSession, UserSession.id == Certificate.session_id)
         .join(owner, owner.id == UserSession.user_id)
-        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
+        .join(account, runs_as(account))
         .join(Machine, Machine.id == UserSession.machine_id)
         .join(SignIn, SignIn.id == Certificate.sign_in_id)
         .where(*opens_now())

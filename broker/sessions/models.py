@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, update
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, Text, func, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.orm.attributes import set_committed_value
 
 from broker import events
 from broker.database import Base, note, now
 from broker.errors import WrongState
+from broker.identity.models import User
 
 
 class SessionState(StrEnum):
@@ -97,6 +98,11 @@ class LaunchMark(Base):
 
 
 STAGES = ("chosen", "claimed", "attached", "ready", "ticket", "handshake", "first_frame")
+
+
+def runs_as(user: type[User]) -> ColumnElement[bool]:
+    """That the session runs under the account of this user: its owner's, unless it was handed over."""
+    return user.id == func.coalesce(UserSession.account_id, UserSession.user_id)
 
 
 def mark(db: Session, session: UserSession, stage: str, *, known_first: bool = False) -> None:

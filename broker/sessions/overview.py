@@ -18,7 +18,7 @@ from broker.pools.alternatives import Alternative, WhyNot
 from broker.pools.models import Machine
 from broker.sessions import idle, idleness, service, timings, waiting, wishes
 from broker.sessions.idleness import Use
-from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession
+from broker.sessions.models import ACTIVE, LIVE, LaunchMark, SessionState, UserSession, runs_as
 from broker.sessions.waiting import Queues
 from broker.settings import Policy, Settings
 
@@ -156,7 +156,7 @@ def cards(
     query = (
         select(UserSession, User, account, Machine)
         .join(User, User.id == UserSession.user_id)
-        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
+        .join(account, runs_as(account))
         .outerjoin(Machine, Machine.id == UserSession.machine_id)
         .where(*which, *([UserSession.id < before] if before is not None else []))
         .order_by(UserSession.id.desc())

@@ -24,7 +24,7 @@ from broker.sessions import service as sessions
 from broker.sessions.models import ACTIVE, SessionState, UserSession
 from broker.settings import EnvironmentSettings, Settings
 from broker.sharing import rules
-from broker.sharing.models import Handover, Outcome
+from broker.sharing.models import Handover, Outcome, decide
 from broker.sharing.service import hold_shares, withdraw_where
 
 LEAST_REASON = 3  # letters of an administrator's
@@ -43,7 +43,7 @@ def offer(runtime: Runtime, person: Person, session_id: int, name: str, reason: 
         if receiver.id == person.user_id:  # nobody takes one: who helps joins it, and is recorded
             raise Forbidden("You cannot hand somebody's session over to yourself.", hint="Name somebody else.")
         _must_be_fit(db, runtime.settings, session, person_of(receiver))
-        found = db.scalar(select(Handover).where(Handover.session_id == session.id, is_open()))
+        found = db.scalar(select(Handover).where(Handover.session_id == session.id, Handover.waits()))
         if found is not None and found.receiver_id != receiver.id:
             raise WrongState("It is offered to somebody else already.", hint="Withdraw that offer first.")
         if found is None:
@@ -69,7 +69,7 @@ def accept(runtime: Runtime, person: Person, handover_id: int) -> Handover:
         if found.outcome == Outcome.ACCEPTED:
             return found
         _must_be_ready(session)
-        _decide(db, found, Outcome.ACCEPTED)
+        decide(db, found, outcome=Outcome.ACCEPTED)
         environment = _must_be_fit(db, runtime.settings, session, person)
         _must_have_room(db, runtime.settings, environment, person)
         _shut(db, session, person)
@@ -106,11 +106,6 @@ def close_over(runtime: Runtime) -> None:
         closed = update(Handover).where(_is_over()).values(outcome=Outcome.OVER).returning(Handover)
         for found in db.scalars(closed).all():
             _note(db, Outcome.OVER, found, events.SYSTEM)
-
-
-def is_open() -> ColumnElement[bool]:
-    """That an offer was not answered and is not too old. Its session may be over all the same."""
-    return and_(Handover.outcome.is_(None), Handover.expires_at > now())
 
 
 def _is_over() -> ColumnElement[bool]:
@@ -178,21 +173,9 @@ def _offered_to(db: Session, person: Person, handover_id: int) -> Handover:
 
 def _close(db: Session, found: Handover, outcome: Outcome, person: Person) -> Handover:
     if found.outcome != outcome:
-        _decide(db, found, outcome)
+        decide(db, found, outcome=outcome)
         _note(db, outcome, found, person.name)
     return found
-
-
-def _decide(db: Session, found: Handover, outcome: Outcome) -> None:
-    decided = db.execute(
-        update(Handover)
-        .where(Handover.id == found.id, is_open())
-        .values(outcome=outcome, answered_at=now())
-        .returning(Handover.id)
-    ).scalar()
-    if decided is None:
-        raise WrongState("This offer was answered, withdrawn, or is too old.", hint="Reload the page.")
-    db.refresh(found)
 
 
 def _shut(db: Session, session: UserSession, person: Person) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, String, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ColumnElement, ForeignKey, String, Text, and_, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from broker.database import Base, now
+from broker.errors import WrongState
 
 
 class Answer(StrEnum):
@@ -34,6 +35,11 @@ class JoinRequest(Base):
     answer: Mapped[Answer | None] = mapped_column(String(16))
     answered_at: Mapped[datetime | None]
     share_id: Mapped[int | None] = mapped_column(ForeignKey("shares.id"))
+
+    @classmethod
+    def waits(cls) -> ColumnElement[bool]:
+        """That it was not answered and is not too old. Its session may be over all the same."""
+        return and_(cls.answer.is_(None), cls.expires_at > now())
 
 
 class Outcome(StrEnum):
@@ -63,3 +69,17 @@ class Handover(Base):
     expires_at: Mapped[datetime]
     outcome: Mapped[Outcome | None] = mapped_column(String(16))
     answered_at: Mapped[datetime | None]
+
+    @classmethod
+    def waits(cls) -> ColumnElement[bool]:
+        """That it was not answered and is not too old. Its session may be over all the same."""
+        return and_(cls.outcome.is_(None), cls.expires_at > now())
+
+
+def decide(db: Session, asked: JoinRequest | Handover, **answer: Answer | Outcome) -> None:
+    """Write the answer down, once: of two at the same moment the first one counts, and WrongState is the other's."""
+    table = type(asked)
+    waiting = update(table).where(table.id == asked.id, table.waits())
+    if db.execute(waiting.values(**answer, answered_at=now()).returning(table.id)).scalar() is None:
+        raise WrongState("This was answered or withdrawn already, or is too old.", hint="Reload the page.")
+    db.refresh(asked)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from broker.connections import policy
 from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
-from broker.sessions.models import SessionState, UserSession
+from broker.sessions.models import SessionState, UserSession, runs_as
 from broker.settings import Settings
 from broker.sharing import rules
-from broker.sharing.handover import is_open
 from broker.sharing.models import Handover, Outcome
 
 MOST = 100
@@ -53,7 +52,7 @@ def of_person(db: Session, settings: Settings, person: Person) -> list[Offer]:
 
 def open_now(db: Session, settings: Settings, person: Person) -> list[Offer]:
     """Those of them that wait for an answer."""
-    return _offers(db, settings, person, _is_of(person), is_open(), UserSession.state == SessionState.READY)
+    return _offers(db, settings, person, _is_of(person), Handover.waits(), UserSession.state == SessionState.READY)
 
 
 def given(db: Session, settings: Settings, person: Person) -> list[Offer]:
@@ -81,7 +80,7 @@ def _offers(db: Session, settings: Settings, person: Person, *which: ColumnEleme
         .join(giver, giver.id == Handover.giver_id)
         .join(receiver, receiver.id == Handover.receiver_id)
         .join(made_by, made_by.id == Handover.made_by_id)
-        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
+        .join(account, runs_as(account))
         .where(*which)
         .order_by(Handover.id.desc())
         .limit(MOST)

@@ -14,7 +14,7 @@ from broker.connections.models import Connection, Share, ShareKind, share_stands
 from broker.database import now
 from broker.identity.models import User
 from broker.identity.service import Person
-from broker.sessions.models import SessionState, UserSession
+from broker.sessions.models import SessionState, UserSession, runs_as
 from broker.settings import Policy, Settings
 from broker.sharing import rules
 
@@ -150,7 +150,7 @@ def _desktops(db: Session, settings: Settings, *which: ColumnElement[bool]) -> l
         .join(UserSession, UserSession.id == Share.session_id)
         .join(owner, owner.id == UserSession.user_id)
         .join(guest, guest.id == Share.user_id)
-        .join(account, account.id == func.coalesce(UserSession.account_id, UserSession.user_id))
+        .join(account, runs_as(account))
         .where(*which)
         .order_by(Share.id.desc())
     )

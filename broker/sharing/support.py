@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections.models import Share, ShareKind, share_stands
 from broker.database import now
-from broker.errors import InvalidRequest, NotFound, SessionNotReady, WrongState
+from broker.errors import InvalidRequest, NotFound, SessionNotReady
 from broker.identity.models import User
 from broker.identity.rights import Right
 from broker.identity.service import Person
@@ -16,7 +16,7 @@ from broker.runtime import Runtime
 from broker.sessions import service as sessions
 from broker.sessions.models import SessionState, UserSession
 from broker.sharing import rules
-from broker.sharing.models import Answer, JoinRequest
+from broker.sharing.models import Answer, JoinRequest, decide
 from broker.sharing.service import add, hold_shares, note
 
 HELPERS = (ShareKind.SUPPORT, ShareKind.BREAK_GLASS)
@@ -54,7 +54,7 @@ def answer(runtime: Runtime, person: Person, request_id: int, given: Answer) -> 
         db.refresh(session)
         if session.user_id != person.user_id:  # it was handed over at this moment
             raise NotFound(f"Nobody asks you {request_id}.", hint="Look at your start page.")
-        _decide(db, request, given)
+        decide(db, request, answer=given)
         if given in ALLOWED:
             _must_be_ready(session)
             control = given is Answer.CONTROL
@@ -79,7 +79,7 @@ def take_back(runtime: Runtime, person: Person, request_id: int) -> JoinRequest:
     with runtime.database.transaction() as db:
         request = asked_by(db, person, request_id)
         if request.answer != Answer.TAKEN_BACK:
-            _decide(db, request, Answer.TAKEN_BACK)
+            decide(db, request, answer=Answer.TAKEN_BACK)
             _note(db, Answer.TAKEN_BACK, request, db.get_one(UserSession, request.session_id), person.name)
         return request
 
@@ -124,7 +124,7 @@ def open_questions(db: Session, person: Person) -> list[tuple[JoinRequest, UserS
         .join(UserSession, UserSession.id == JoinRequest.session_id)
         .join(User, User.id == JoinRequest.user_id)
         .where(UserSession.user_id == person.user_id, UserSession.state == SessionState.READY)
-        .where(JoinRequest.answer.is_(None), JoinRequest.expires_at > now())
+        .where(JoinRequest.waits())
         .order_by(JoinRequest.id)
     )
     return [(request, session, user) for request, session, user in db.execute(query)]
@@ -138,7 +138,7 @@ def joining(db: Session, person: Person) -> tuple[dict[int, JoinRequest], dict[i
 
 
 def _open_ones() -> Select[JoinRequest]:
-    return select(JoinRequest).where(JoinRequest.answer.is_(None), JoinRequest.expires_at > now())
+    return select(JoinRequest).where(JoinRequest.waits())
 
 
 def _of_somebody(db: Session, person: Person, session_id: int, right: Right) -> UserSession:
@@ -154,18 +154,6 @@ def _must_be_ready(session: UserSession) -> None:
         raise SessionNotReady(
             f"Session {session.id} is {session.state}; only a ready one can be joined.", hint="Wait until it is ready."
         )
-
-
-def _decide(db: Session, request: JoinRequest, given: Answer) -> None:
-    decided = db.execute(
-        update(JoinRequest)
-        .where(JoinRequest.id == request.id, JoinRequest.answer.is_(None), JoinRequest.expires_at > now())
-        .values(answer=given, answered_at=now())
-        .returning(JoinRequest.id)
-    ).scalar()
-    if decided is None:
-        raise WrongState("This question was answered already, or is too old.", hint="Reload the page.")
-    db.refresh(request)
 
 
 def _note(db: Session, action: str, request: JoinRequest, session: UserSession, actor: str, **more: str) -> None:
