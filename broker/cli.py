@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from broker.clouds.check import Finding
-    from broker.clouds.lone import Tunnel
     from broker.identity.rights import Right
     from broker.runtime import Runtime
 
@@ -190,6 +189,7 @@ def cloud_check(name: str, build: bool) -> None:
     from broker.clouds.check import check
     from broker.configuration import ca
     from broker.errors import NotFound
+    from broker.pools.tunnels import LoneTunnel
     from broker.settings import load
 
     found = load()
@@ -197,19 +197,8 @@ def cloud_check(name: str, build: bool) -> None:
         there = ", ".join(found.clouds) or "none"
         raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
     dials_out = build and found.clouds[name].reach == "tunnel"
-    _show(
-        check(
-            found, name, ca.trusted(found.secrets_dir).users, build=build, tunnel=_tunnel(name) if dials_out else None
-        )
-    )
-
-
-def _tunnel(cloud: str) -> Tunnel | None:
-    """For one machine of a cloud whose machines dial out."""
-    from broker.pools import tunnels
-
-    runtime = _runtime()
-    return tunnels.for_lone(runtime, runtime.settings.clouds[cloud])
+    tunnel = LoneTunnel(_runtime()) if dials_out else None
+    _show(check(found, name, ca.trusted(found.secrets_dir).users, build=build, tunnel=tunnel))
 
 
 @main.group()
