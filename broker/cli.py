@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from broker.audit.command import audit
 from broker.client.commands import COMMANDS
 from broker.errors import BrokerError
+from broker.identity.command import account
+from broker.pools.command import cloud, image
 from broker.rotation.command import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from broker.clouds.check import Finding
-    from broker.identity.rights import Right
     from broker.runtime import Runtime
 
 
@@ -48,10 +46,8 @@ def main(config: Path | None) -> None:
         os.environ["BEAMDESK_CONFIG"] = str(config.absolute())
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, audit, keys, cloud, image, account):
     main.add_command(command)
-main.add_command(audit)
-main.add_command(keys)
 
 
 def _runtime() -> Runtime:
@@ -163,123 +159,6 @@ def settings_check() -> None:
     )
 
 
-@main.group()
-def cloud() -> None:
-    """See whether a cloud works.
-
-    \b
-    beamdesk cloud check ral               build one machine in [clouds.ral], and remove it
-    beamdesk cloud check ral --no-build    only look: nothing is made
-    """
-
-
-@cloud.command("check")
-@click.argument("name")
-@click.option("--build/--no-build", default=True, show_default=True, help="Prove it by one machine, which goes again.")
-def cloud_check(name: str, build: bool) -> None:
-    """Say whether the cloud NAME works, and what to mend.
-
-    NAME is that of its table in beamdesk.toml: ral of [clouds.ral]. Each line is one step, good or WRONG: sign-in,
-    image, sizes, quota, and with a machine built network, tags and host key. It takes as long as a machine takes to
-    build. Exit code 1 where something is wrong.
-
-    \b
-    beamdesk cloud check ral
-    """
-    from broker.clouds.check import check
-    from broker.configuration import ca
-    from broker.errors import NotFound
-    from broker.pools.tunnels import LoneTunnel
-    from broker.settings import load
-
-    found = load()
-    if name not in found.clouds:
-        there = ", ".join(found.clouds) or "none"
-        raise NotFound(f"The settings have no cloud {name}.", hint=f"They have these: {there}.")
-    dials_out = build and found.clouds[name].reach == "tunnel"
-    tunnel = LoneTunnel(_runtime()) if dials_out else None
-    _show(check(found, name, ca.trusted(found.secrets_dir).users, build=build, tunnel=tunnel))
-
-
-@main.group()
-def image() -> None:
-    """Bake, list and remove environments' images.
-
-    A machine that is built from its environment's image is configured in a moment: the roles have run before.
-
-    \b
-    beamdesk image build science ral    bake the image of [environments.science] in [clouds.ral]
-    beamdesk image list                 how far each has come into use, and which to bake again
-    beamdesk image remove 3             take number 3 of the list out of use
-    """
-
-
-@image.command("build")
-@click.argument("environment")
-@click.argument("cloud")
-def image_build(environment: str, cloud: str) -> None:
-    """Bake the image of ENVIRONMENT in CLOUD.
-
-    Both are names of tables in beamdesk.toml; a base may stand for the environment. One machine is built, gets the
-    roles, is saved as an image, and goes. A running manager then tries the image on one machine, on a tenth of the
-    vacant ones, and uses it everywhere; one that fails is not used. Exit code 1 where a step is WRONG.
-
-    \b
-    beamdesk image build science ral
-    """
-    from broker import command_line
-    from broker.pools.bake import bake
-
-    _show(bake(command_line.runtime(), environment, cloud))
-
-
-@image.command("list")
-def image_list() -> None:
-    """Show the images and how far each has come into use.
-
-    One that is behind its roles still works, but its machines are configured in full: bake it again.
-    """
-    from broker.pools import images
-
-    runtime = _runtime()
-    with runtime.database.reading() as db:
-        found = images.listed(db)
-    for one in found:
-        behind = "behind its roles" if images.behind(runtime.settings, one) else ""
-        about = "; ".join(filter(None, (behind, one.failure)))
-        place = f"{one.environment} in {one.cloud}"
-        click.echo(f"{one.id:4}  {place:32} revision {one.revision:<4} {one.state:9} {one.made_at:%Y-%m-%d}  {about}")
-    if not found:
-        click.echo("There are no images: `beamdesk image build ENVIRONMENT CLOUD` bakes one.")
-
-
-@image.command("remove")
-@click.argument("number", type=int)
-def image_remove(number: int) -> None:
-    """Take an image out of use, and remove it from its cloud.
-
-    NUMBER is the first column of `beamdesk image list`. Machines that were built from it go on.
-
-    \b
-    beamdesk image remove 3
-    """
-    from broker import command_line
-    from broker.pools.bake import remove
-
-    click.echo(f"{remove(command_line.runtime(), number)} is removed.")
-
-
-def _show(findings: Iterable[Finding]) -> NoReturn:
-    """Print the findings as they come; the end says whether all were good."""
-    good = True
-    for finding in findings:
-        good = good and finding.good
-        click.echo(f"{'good ' if finding.good else 'WRONG'}  {finding.step:8} {finding.said}")
-        if finding.hint:
-            click.echo(f"{'':15} {finding.hint}")
-    sys.exit(0 if good else 1)
-
-
 def _new_file(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a file that could not be written before the work of minutes, not after it."""
     if value is not None and not value.absolute().parent.is_dir():
@@ -372,86 +251,3 @@ def _show_progress(policy: Any, share: float) -> None:
     """One line that counts up; nothing where nobody looks."""
     if sys.stderr.isatty():
         click.echo(f"\r{policy.title}: {share:4.0%}" + ("\r\033[K" if share >= 1 else ""), err=True, nl=False)
-
-
-@main.group()
-def account() -> None:
-    """Local accounts."""
-
-
-@account.command("add")
-@click.argument("name")
-@click.option("--full-name", prompt=True, help="The person's name, as shown.")
-@click.option("--group", "groups", multiple=True, help="A group; may be given several times.")
-@click.option(
-    "--role", type=click.Choice(["user", "support", "operator", "admin", "service"]), default="user", show_default=True
-)
-@click.option("--admin", is_flag=True, help="The role admin: may steer the service.")
-@click.password_option(help="Asked for where it is not given.")
-def account_add(name: str, full_name: str, groups: tuple[str, ...], role: str, admin: bool, password: str) -> None:
-    """Make the account NAME, or give it these properties and this password.
-
-    A service account is a program's (docs/vmm.md); it cannot sign in.
-    """
-    from broker import command_line
-    from broker.identity.rights import Role
-    from broker.identity.service import create_account
-
-    person = create_account(
-        command_line.runtime(), name, full_name, password, role=Role.ADMIN if admin else Role(role), groups=groups
-    )
-    may = "may ask for machines" if person.is_service else "can sign in"
-    click.echo(f"{person.name} ({person.full_name}) {may}; groups: {', '.join(sorted(person.groups)) or 'none'}.")
-
-
-@account.command("token")
-@click.argument("name")
-@click.option("--for", "what", required=True, help="What uses it, as shown in lists and in the audit log.")
-@click.option("--right", "rights", multiple=True, help="A right; may be given several times. It can always read.")
-@click.option("--days", type=click.IntRange(1, 366), default=90, show_default=True, help="How long it lasts.")
-def account_token(name: str, what: str, rights: tuple[str, ...], days: int) -> None:
-    """Print a new API token of the account NAME.
-
-    \b
-    beamdesk account token catalogue --for "the data catalogue" --right act
-    """
-    from datetime import timedelta
-
-    from broker import command_line
-    from broker.identity import service, tokens
-
-    runtime = command_line.runtime()
-    wanted = [_right(right) for right in rights]
-    secret, row = tokens.make(runtime, service.account(runtime, name), what, wanted, timedelta(days=days))
-    click.echo(f"Until {row.expires_at:%Y-%m-%d}, with the rights {', '.join(row.rights or ())}:", err=True)
-    click.echo(secret)
-
-
-@account.command("tokens")
-@click.argument("name")
-@click.option("--revoke", type=int, help="End the token of this number, and what it opened.")
-def account_tokens(name: str, revoke: int | None) -> None:
-    """List the API tokens of the account NAME."""
-    from broker import command_line
-    from broker.identity import service, tokens
-
-    runtime = command_line.runtime()
-    person = service.account(runtime, name)
-    if revoke is not None:
-        tokens.revoke(runtime, person, revoke)
-    with runtime.database.reading() as db:
-        found = tokens.listed(db, person)
-    for one in found:
-        click.echo(f"{one.id:6}  until {one.expires_at:%Y-%m-%d}  {', '.join(one.rights or ()):30} {one.name}")
-    if not found:
-        click.echo(f"{name} has no tokens: `beamdesk account token {name}` makes one.")
-
-
-def _right(name: str) -> Right:
-    from broker.errors import InvalidRequest
-    from broker.identity.rights import Right
-
-    try:
-        return Right(name)
-    except ValueError:
-        raise InvalidRequest(f"There is no right {name!r}.", hint=f"There are: {', '.join(Right)}.") from None
