@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from broker.identity.service import Person
 from broker.pools import allocation, stock
 from broker.pools.allocation import USUAL, Refusal, Weights, Wish
-from broker.sessions import service, waiting
+from broker.sessions import leases, waiting
 from broker.sessions.models import ACTIVE, UserSession
 from broker.sessions.waiting import Queues
 from broker.settings import EnvironmentSettings, PoolSettings, Settings
@@ -95,7 +95,7 @@ def _card(
         description=environment.description,
         icon=environment.icon,
         properties=dict(environment.properties),
-        lease_hours=service.lease_of(settings, environment.name).total_seconds() / 3600,
+        lease_hours=leases.lease_of(settings, environment.name).total_seconds() / 3600,
         availability=availability(queues, environment.name, groups, stock.weights(settings)),
         sizes=[_size(settings, pool, queues) for pool in pools],
         session=session,

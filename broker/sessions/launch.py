@@ -22,7 +22,7 @@ from broker.pools.access import agent, settle
 from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
-from broker.sessions import service
+from broker.sessions import claims, leases, service
 from broker.sessions.models import SessionState, UserSession, mark, move
 from broker.storage import homes
 from broker.storage.homes import Home
@@ -100,7 +100,7 @@ def _attach(runtime: Runtime, session_id: int) -> None:
         password=session.password or "",
         home=home.path,
         geometry=GEOMETRY,
-        lease_ends=service.first_end(runtime.settings, session).isoformat(),
+        lease_ends=leases.first_end(runtime.settings, session).isoformat(),
         principals=(principal(session.id),),
     )
     answer = agent(runtime, machine, "attach", request, AttachAnswer, timeout=runtime.settings.times.attach_timeout)
@@ -118,7 +118,7 @@ def principal(session_id: int) -> str:
 def _become_ready(runtime: Runtime, session_id: int, attempt: int) -> None:
     with runtime.database.transaction() as db:
         session = _still(db, session_id, attempt)
-        ends = service.first_end(runtime.settings, session)
+        ends = leases.first_end(runtime.settings, session)
         move(db, session, S.READY, reason="the desktop is painted", ready_at=now(), expires_at=ends)
         mark(db, session, "ready")
 
@@ -135,14 +135,14 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
     log.warning("session.launch.failed", session=session_id, error=error.message, hint=error.hint)
     with runtime.database.transaction() as db:
         session = db.get_one(UserSession, session_id)
-        service.hold(db, runtime.settings, session)
+        claims.hold(db, runtime.settings, session)
         if session.attempt != attempt:
             return
         machine = db.get_one(Machine, session.machine_id)
         if machine.state == MachineState.ACQUIRED:
             move_machine(db, machine, MachineState.FAILED, reason=error.message, failure=error.message)
             settle(db, runtime.settings, machine.pool, error.message)
-        wish = service.wish_of(session)
+        wish = claims.wish_of(session)
         if wish.pool is not None:  # who asked was told this machine's address
             service.fail(db, session, error.message)
             return
@@ -152,4 +152,4 @@ def _take_another_machine(runtime: Runtime, session_id: int, attempt: int, error
             )
             return
         move(db, session, S.QUEUED, reason=f"machine {machine.id} failed: {error.message}", machine_id=None)
-        service.claim_for(db, runtime.settings, session, *service.open_to(db, runtime.settings, session))
+        claims.claim_for(db, runtime.settings, session, *claims.open_to(db, runtime.settings, session))

@@ -20,7 +20,7 @@ from broker.pools.allocation import Wish
 from broker.pools.models import Reservation
 from broker.pools.reserving import Booking
 from broker.runtime import Runtime
-from broker.sessions import service
+from broker.sessions import leases
 from broker.sessions.models import ACTIVE, UserSession
 from broker.settings import EnvironmentSettings, Settings
 
@@ -254,7 +254,7 @@ def _move_ends(db: Session, settings: Settings, row: Reservation) -> None:
     for session in db.scalars(select(UserSession).where(*bound)):
         session.bound_until = row.ends_at
         if session.ready_at is not None and session.expires_at is not None:
-            lease = session.ready_at + service.lease_of(settings, session.environment)
+            lease = session.ready_at + leases.lease_of(settings, session.environment)
             session.expires_at, session.warned_minutes = min(max(session.expires_at, lease), row.ends_at), None
         events.changed(db, "session", session.id, session.user_id)
 

@@ -1,10 +1,9 @@
-"""What can be done with sessions: request, connect, extend, end. One transaction each."""
+"""What can be done with sessions: request, connect, end. One transaction each."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -18,11 +17,8 @@ from broker.database import now
 from broker.errors import (
     AlreadyRunning,
     Forbidden,
-    InvalidRequest,
-    LeaseTooLong,
     NoSeat,
     NotFound,
-    NothingFits,
     NoVacantMachine,
     SessionNotReady,
     TicketRefused,
@@ -33,13 +29,11 @@ from broker.identity.rights import Right
 from broker.identity.service import Person, person_of
 from broker.pools import allocation, stock
 from broker.pools.allocation import Offer, Wish
-from broker.pools.alternatives import alternatives, why_not
 from broker.pools.models import Machine, MachineState, Reservation
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
-from broker.sessions import quotas, rules, seats, waiting
+from broker.sessions import claims, quotas, seats, waiting
 from broker.sessions.models import ACTIVE, SessionState, UserSession, mark, move
-from broker.sessions.seats import Seats
 from broker.settings import EnvironmentSettings, Policy, Settings
 
 S = SessionState
@@ -94,7 +88,7 @@ def request(
         db.flush()
         events.record(db, "session:requested", session.id, actor=person.name, owner=person.user_id, wish=asdict(wish))
         mark(db, session, "chosen", known_first=True)
-        if not claim_for(db, runtime.settings, session, wish, affordable):
+        if not claims.claim_for(db, runtime.settings, session, wish, affordable):
             if wish.pool is not None:
                 raise NoVacantMachine(f"No machine of {wish.pool} is vacant.", hint="Try again later.")
             best = affordable[0]
@@ -160,65 +154,13 @@ def _group_for(
     """The group that the session counts for, and the offers that its quota allows; or NothingFits or OverQuota."""
     fitting = allocation.ranked(wish, offers, stock.weights(settings))
     if not fitting:
-        raise nothing_fits(wish, offers)
+        raise claims.nothing_fits(wish, offers)
     groups = quotas.groups_of(settings, person, environment)
     for group in groups:
         affordable = quotas.affordable(db, settings, group, fitting)
         if affordable:
             return group, affordable
     raise quotas.refusal(db, settings, groups[0], fitting[0])
-
-
-def nothing_fits(wish: Wish, offers: list[Offer]) -> NothingFits:
-    """The error that says of each pool why it cannot serve the wish."""
-    return NothingFits(
-        f"No machine can serve this wish: {allocation.refusal(wish, offers).reason}.",
-        hint="Wish for less, or for another location.",
-        why_not=[asdict(entry) for entry in why_not(wish, offers)],
-        alternatives=[entry.facts() for entry in alternatives(wish, offers, {})],
-    )
-
-
-def hold(db: Session, settings: Settings, session: UserSession) -> Seats:
-    """Hold what giving the session a machine needs, until the transaction of `db` ends; before any row is changed.
-
-    Every launch takes these locks first, and rows after them: two that did it the other way would stop each other.
-    """
-    kept = seats.hold(db, settings, session.environment)
-    quotas.hold(db, settings, session.group)
-    db.refresh(session, with_for_update=True)
-    return kept
-
-
-def open_to(db: Session, settings: Settings, session: UserSession) -> tuple[Wish, list[Offer]]:
-    """A waiting session's wish, and the pools that it may be given a machine of when its turn has come."""
-    kept = seats.hold(db, settings, session.environment)
-    session.reservation_id = session.reservation_id or kept.of(session.environment, wish_of(session).groups)
-    offers = waiting.vacancies(db, settings, session.environment, kept, behind={}, seat=session.reservation_id)
-    return wish_of(session), quotas.affordable(db, settings, session.group, offers, besides=session.id)
-
-
-def wish_of(session: UserSession) -> Wish:
-    """The session's wish, as it was asked."""
-    return Wish(**{**session.wish, "groups": tuple(session.wish.get("groups", ()))})
-
-
-def claim_for(db: Session, settings: Settings, session: UserSession, wish: Wish, offers: list[Offer]) -> bool:
-    """Claim the best vacant machine for `session` and move it to preparing; False where none is vacant."""
-    weights = stock.weights(settings)
-    fitting = allocation.ranked(wish, offers, weights)
-    for number, offer in enumerate(fitting):
-        if not offer.vacant:
-            return False
-        machine_id = stock.claim(db, offer.pool, session.id)
-        if machine_id is not None:
-            reason = allocation.explain(offer, fitting, wish, weights)
-            tries = session.tries + 1
-            move(db, session, S.PREPARING, reason=reason, pool=offer.pool, machine_id=machine_id, tries=tries)
-            mark(db, session, "claimed", known_first=tries == 1)
-            return True
-        fitting[number] = replace(offer, vacant=0)  # somebody was quicker
-    return False
 
 
 def mine(db: Session, person: Person, session_id: int, *, others: Right = Right.LOOK) -> UserSession:
@@ -268,34 +210,6 @@ def fail(db: Session, session: UserSession, failure: str) -> None:
     machine = db.get(Machine, session.machine_id) if session.machine_id else None
     if machine is not None and machine.state == MachineState.ACQUIRED:
         move_machine(db, machine, MachineState.FAILED, reason=failure, failure=failure)
-
-
-def extend(runtime: Runtime, person: Person, session_id: int, hours: float | None = None) -> UserSession:
-    """Let the lease run `hours` longer (the settings' step where None), within the longest lease."""
-    leases = runtime.settings.leases
-    wished = leases.extend_hours if hours is None else hours
-    if not 0 < wished <= leases.maximum_hours:
-        raise InvalidRequest(f"A lease cannot be extended by {wished:g} hours.", hint="Give a number above 0.")
-    with runtime.database.transaction() as db:
-        session = mine(db, person, session_id, others=Right.OPERATE)
-        if session.state != S.READY or session.expires_at is None:
-            raise SessionNotReady(
-                f"Session {session.id} is {session.state}; only a ready one can be extended.",
-                hint="Wait until it is ready." if session.state in ACTIVE else "Launch a new one.",
-            )
-        started = session.ready_at or session.requested_at
-        longer = rules.extended(session.expires_at, started, wished, leases.maximum_hours)
-        if session.bound_until is not None and longer > session.bound_until:
-            left = (session.bound_until - session.expires_at).total_seconds() / 3600
-            raise LeaseTooLong(
-                f"This session ends with its course; it can be extended by {left:.1f} hours at most.",
-                hint="Save your work in your home before.",
-                hours_left=round(left, 2),
-            )
-        session.expires_at = longer
-        session.warned_minutes = None
-        events.record(db, "session:extend", session.id, actor=person.name, owner=session.user_id, hours=wished)
-        return session
 
 
 def sound_ticket(runtime: Runtime, person: Person, session_id: int) -> str:
@@ -449,15 +363,3 @@ def desktop_of(db: Session, settings: Settings, session: UserSession, sign_in_id
 def account_of(db: Session, session: UserSession) -> User:
     """Whose account and home the session has on its machine: its owner's, or of who launched it and handed it over."""
     return db.get_one(User, session.account_id or session.user_id)
-
-
-def first_end(settings: Settings, session: UserSession) -> datetime:
-    """When a session that is ready now ends, unless it is extended."""
-    ends = now() + lease_of(settings, session.environment)
-    return ends if session.bound_until is None else min(ends, session.bound_until)
-
-
-def lease_of(settings: Settings, environment: str) -> timedelta:
-    """How long a new session of this environment lives."""
-    own = settings.environments[environment].lease_hours if environment in settings.environments else None
-    return timedelta(hours=own or settings.leases.default_hours)

@@ -16,7 +16,7 @@ from broker.database import now
 from broker.pools import allocation, stock
 from broker.pools.models import Machine, MachineState
 from broker.runtime import Runtime
-from broker.sessions import rules, service, waiting
+from broker.sessions import claims, rules, service, waiting
 from broker.sessions.idle import Rounds
 from broker.sessions.jobs import ask_machines, enqueue_finish, notify_session
 from broker.sessions.launch import Launcher
@@ -64,8 +64,8 @@ class SessionUpkeep:
             session = db.get_one(UserSession, session_id)
             if session.state != S.QUEUED:
                 return None
-            wish, offers = service.open_to(db, settings, session)
-            if not service.claim_for(db, settings, session, wish, offers):
+            wish, offers = claims.open_to(db, settings, session)
+            if not claims.claim_for(db, settings, session, wish, offers):
                 self._follow(session, allocation.choose(wish, offers, stock.weights(settings)))
                 return session.pool or ""
         self._launcher.start(session_id)

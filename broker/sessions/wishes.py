@@ -17,7 +17,7 @@ from broker.pools import allocation, stock
 from broker.pools.allocation import Wish
 from broker.pools.alternatives import Alternative, WhyNot, alternatives, why_not
 from broker.runtime import Runtime
-from broker.sessions import quotas, service, waiting
+from broker.sessions import claims, quotas, service, waiting
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.seats import Seats
 from broker.sessions.waiting import Queues
@@ -39,7 +39,7 @@ NONE = Prospects([], [])
 
 def prospects(settings: Settings, queues: Queues, session: UserSession) -> Prospects:
     """The prospects of a session that waits."""
-    wish = service.wish_of(session)
+    wish = claims.wish_of(session)
     offers = queues.as_free(session.environment, session.id, seat=session.reservation_id)
     waits = queues.waits(offers, session.id)
     place = queues.place(session.pool, session.id)
@@ -57,8 +57,8 @@ def change(runtime: Runtime, person: Person, session_id: int, wished: Mapping[st
     """
     with runtime.database.transaction() as db:
         session = service.mine(db, person, session_id, others=Right.OPERATE)
-        kept = service.hold(db, runtime.settings, session)
-        before = service.wish_of(session)
+        kept = claims.hold(db, runtime.settings, session)
+        before = claims.wish_of(session)
         wish = Wish(**{**wished, "environment": before.environment, "groups": before.groups})
         if wish == before:
             return session
@@ -78,12 +78,12 @@ def _settle(db: Session, settings: Settings, session: UserSession, wish: Wish, k
     offers = waiting.vacancies(db, settings, session.environment, kept, behind=others, seat=seat)
     fitting = allocation.ranked(wish, offers, stock.weights(settings))
     if not fitting:
-        raise service.nothing_fits(wish, offers)
+        raise claims.nothing_fits(wish, offers)
     affordable = quotas.affordable(db, settings, session.group, fitting, besides=session.id)
     if not affordable:
         raise quotas.refusal(db, settings, session.group, fitting[0], besides=session.id)
     session.wish = asdict(wish)
     db.flush()
-    if not service.claim_for(db, settings, session, wish, affordable):
+    if not claims.claim_for(db, settings, session, wish, affordable):
         session.pool = affordable[0].pool
         session.reason = allocation.explain(affordable[0], affordable, wish, stock.weights(settings))

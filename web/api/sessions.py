@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 
 from broker.identity.rights import Right
 from broker.pools.allocation import Wish
-from broker.sessions import idle, overview, service, wishes
+from broker.sessions import idle, leases, overview, service, wishes
 from broker.sessions.models import SessionState, UserSession
 from broker.sessions.overview import Card
 from web.api.schemas import many
@@ -80,7 +80,7 @@ def end(session_id: int) -> Card:
 @needs(Right.LAUNCH)
 def extend(session_id: int, body: ExtendBody) -> Card:
     """Let a session live longer, within the longest lease"""
-    return card(service.extend(site().runtime, person(), session_id, body.hours))
+    return card(leases.extend(site().runtime, person(), session_id, body.hours))
 
 
 @blueprint.post(f"{ONE}/wish")

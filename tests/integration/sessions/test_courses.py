@@ -21,7 +21,7 @@ from broker.identity.rights import Role
 from broker.identity.service import Person, create_account
 from broker.pools.models import Machine, MachineState, Reservation
 from broker.runtime import Runtime
-from broker.sessions import reservations
+from broker.sessions import leases, reservations
 from broker.sessions import service as sessions
 from broker.sessions.models import SessionState, UserSession, move
 from broker.sessions.reservations import Change, Plan
@@ -55,7 +55,7 @@ def ready(runtime: Runtime, session: UserSession) -> None:
     """As once its desktop is painted, on this very host."""
     with runtime.database.transaction() as db:
         fresh = db.get_one(UserSession, session.id)
-        ends = sessions.first_end(runtime.settings, fresh)
+        ends = leases.first_end(runtime.settings, fresh)
         move(db, fresh, SessionState.READY, reason="", ready_at=now(), expires_at=ends, password="password")
         db.get_one(Machine, fresh.machine_id).address = "127.0.0.1"
 
@@ -235,7 +235,7 @@ def test_what_somebody_extended_stays_extended_when_the_course_is_changed(runtim
     service.accept(runtime, bob, token, pictures=True)
     session = service.sit_down(runtime, bob, made.id)
     ready(runtime, session)
-    extended = sessions.extend(runtime, bob, session.id, 24).expires_at
+    extended = leases.extend(runtime, bob, session.id, 24).expires_at
 
     def ends() -> datetime | None:
         with runtime.database.reading() as db:
@@ -277,7 +277,7 @@ def test_a_course_ends_its_desktops_and_leaves_nothing(runtime: Runtime, teacher
     ready(runtime, session)
     service.sit_down(runtime, carol, made.id)
     with pytest.raises(LeaseTooLong):
-        sessions.extend(runtime, bob, session.id, 1)
+        leases.extend(runtime, bob, session.id, 1)
     later = now() + 2 * HOUR
     service.change(runtime, teacher, made.id, Change(ends_at=later))
     with pytest.raises(WrongState):

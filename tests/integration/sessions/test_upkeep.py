@@ -20,7 +20,7 @@ from broker.pools.models import Machine, MachineState
 from broker.pools.models import move as move_machine
 from broker.runtime import Runtime
 from broker.sessions import jobs as session_jobs
-from broker.sessions import service, upkeep
+from broker.sessions import leases, service, upkeep
 from broker.sessions.models import SessionState, UserSession, move
 from broker.sessions.upkeep import SessionUpkeep
 from tests.conftest import FakeLauncher, NewPerson
@@ -136,7 +136,7 @@ def test_each_warning_is_given_once_and_again_after_an_extension(
     leave(runtime, ready, minutes=9)
     assert warnings() == [60, 10]
     assert len([id_ for id_ in waiting_jobs(runtime.redis) if id_.startswith(f"notify-{ready}-")]) == 2
-    service.extend(runtime, person, ready, 10)
+    leases.extend(runtime, person, ready, 10)
     assert warnings() == [60, 10]
     leave(runtime, ready, minutes=59)
     assert warnings() == [60, 10, 60]
@@ -148,7 +148,7 @@ def test_who_has_just_extended_is_not_warned_of_the_end_that_was(
     """Between the manager's look and its word; the warnings before the new end come in their time."""
     leave(runtime, ready, minutes=9)
     before = look(runtime, ready)
-    service.extend(runtime, person, ready, 10)
+    leases.extend(runtime, person, ready, 10)
     monkeypatch.setattr(keeper, "_all", lambda *_: [before])
     keeper._warn()
     assert look(runtime, ready).warned_minutes is None
