@@ -13,6 +13,7 @@ import pytest
 
 from broker.database import now
 from broker.errors import NotFound
+from broker.gateways import watch
 from broker.identity.service import sign_out
 from broker.sharing import overview
 from broker.sharing import service as sharing
@@ -148,7 +149,9 @@ def test_the_same_again_closes_nothing(guest: Guest) -> None:
     """Sharing for longer is no reason to cut anybody off."""
     viewer = guest().greet()
     assert guest.shared(control=True) == guest.share_id
-    time.sleep(1.2)  # two looks of the watcher
+    told: dict[int, float] = {}
+    watch.look(guest.lab.runtime.database, told)
+    assert told == {}, "whom it tells to end"
     assert viewer.is_alive()
 
 
