@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
+from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from broker.identity import providers
+from broker.identity.models import Identity, SignIn, User
 from broker.runtime import Runtime
 from broker.settings import IdentitySettings, WebSettings
 from tests.conftest import FakeLauncher
@@ -92,3 +94,9 @@ def me(browser: FlaskClient) -> Any:
     """Who is signed in in this browser."""
     answer = browser.get("/api/v1/me")
     return answer.json if answer.status_code == 200 else None
+
+
+def nobody_is_in(runtime: Runtime) -> bool:
+    """Whether there is neither account, identity nor sign-in."""
+    with runtime.database.reading() as db:
+        return not any(db.scalar(select(func.count()).select_from(table)) for table in (User, Identity, SignIn))
