@@ -11,6 +11,7 @@ from pathlib import Path
 from broker.errors import BadSettings
 from broker.settings import Settings
 
+QUEUED = 600  # connections beyond those in threads: 500 that wait at web.server's doors, and who waits for a thread
 HELD_ON = 1.0  # seconds for which a process that was killed may still hold its port
 
 
@@ -50,11 +51,13 @@ def web(settings: Settings) -> None:
         "--bind",
         settings.web.listen,
         "--worker-class",
-        "gthread",
+        "web.server.worker.Worker",
         "--workers",
         "1",
         "--threads",
         str(settings.web.threads),
+        "--worker-connections",
+        str(settings.web.threads + QUEUED),
         "--graceful-timeout",
         "3",
         "--timeout",

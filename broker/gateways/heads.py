@@ -28,20 +28,20 @@ def is_there(connection: socket.socket) -> bool:
     """Whether all of the head is there. BadHead where there will be none, or where a body would follow that does not
     say how long it is."""
     seen = connection.recv(LARGEST, socket.MSG_PEEK)
-    whole = bool(seen) and is_whole(seen)
+    whole = bool(seen) and end(seen) is not None
     if not whole and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
         raise BadHead("it left")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 if whole else len(seen) + 1)
     return whole
 
 
-def is_whole(seen: bytes) -> bool:
-    """Whether all of the head of a request is there that begins so. Pure."""
+def end(seen: bytes) -> int | None:
+    """Where the head of a request ends that begins so; None while more of it must come. Pure."""
     if not seen[:1].isupper():
         raise BadHead("it does not speak HTTP")
-    end = _END.search(seen)
-    if end is None and len(seen) >= LARGEST:
+    found = _END.search(seen)
+    if found is None and len(seen) >= LARGEST:
         raise BadHead("its head is too large", b"431 Request Header Fields Too Large")
-    if end is not None and _CODING.search(seen[: end.end()]):
+    if found is not None and _CODING.search(seen[: found.end()]):
         raise BadHead("it does not say how long it is", b"411 Length Required")
-    return end is not None
+    return found and found.end()

@@ -102,8 +102,8 @@ def ticket_and_headers(data: bytes) -> None:
     assert len(client("192.0.2.1", forwarded.split("\n"), data[0] % 3 if data else 0)) <= 64
     with suppress(BadHead):
         end = re.search(rb"\n\r?\n", data)
-        assert heads.is_whole(data) == (end is not None)
-        assert end is None or not heads.is_whole(data[: end.end() - 1])
+        assert heads.end(data) == (end and end.end())
+        assert end is None or heads.end(data[: end.end() - 1]) is None
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -18,7 +18,6 @@ from web.site import person, site
 
 blueprint = APIBlueprint("files", __name__, tag="Files")
 FILES = "/sessions/<id:session_id>/files"
-SILENCE = 60.0  # seconds for which a browser may send nothing, or take nothing
 
 
 @blueprint.get(FILES)
@@ -49,7 +48,6 @@ def upload(session_id: int, query: FileQuery) -> FileAnswer:
     """
     if request.content_length is None:
         raise InvalidRequest("The length of the file is not said.", hint="Send a Content-Length.")
-    be_patient()
     request.max_content_length = request.content_length + 1  # to read the last byte that is allowed is refused
     return transfers.upload(
         site().runtime, person(), session_id, query.folder, query.name, request.content_length, pieces()
@@ -62,20 +60,12 @@ def upload(session_id: int, query: FileQuery) -> FileAnswer:
 @needs(Right.CONNECT)
 def download(session_id: int, query: FileQuery) -> Response:
     """A file of my home"""
-    be_patient()
     found = transfers.download(site().runtime, person(), session_id, query.folder, query.name)
     answer = Response(found.pieces, content_type="application/octet-stream", direct_passthrough=True)
     answer.call_on_close(found.close)
     answer.content_length = found.size
     answer.headers.set("Content-Disposition", "attachment", filename=found.name)
     return answer
-
-
-def be_patient() -> None:
-    """Let the server's own socket give up a peer that has become silent: it would hold a thread."""
-    connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(SILENCE)
 
 
 def pieces() -> Iterator[bytes]:

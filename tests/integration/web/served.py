@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import simple_websocket
 from apiflask import APIFlask
 from playwright.sync_api import Page, expect
 from werkzeug.serving import make_server
+
+from tests.waiting import until
 
 
 @contextmanager
@@ -26,6 +34,26 @@ def serve(app: APIFlask, port: int = 0) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@contextmanager
+def web_process(port: int) -> Iterator[int]:
+    """The web process itself, killed with -9 at the end; the number of its gunicorn."""
+    environment = {**os.environ, "BEAMDESK_WEB__LISTEN": f"127.0.0.1:{port}"}
+    command = [str(Path(sys.executable).parent / "beamdesk"), "web"]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        try:
+            until(lambda: answers(port), "the web process to answer")
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody serves there."""
+    with suppress(httpx2.TransportError):
+        return httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    return False
 
 
 def is_live(page: Page) -> None:

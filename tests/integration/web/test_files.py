@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 from flask.testing import FlaskClient
@@ -21,8 +17,6 @@ from broker.runtime import Runtime
 from broker.sessions import service, transfers
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import SignedIn
-from tests.ports import free_port
-from tests.waiting import until
 
 IN, OUT, LIST = "files_in", "files_out", "list"
 
@@ -124,40 +118,3 @@ def test_what_goes_on_is_cut_when_its_session_or_its_sign_in_ends(
             db.execute(update(SignIn).values(revoked_at=now()))
     with pytest.raises(SessionNotReady if ends == "session" else NotSignedIn):
         next(pieces)
-
-
-SILENT = """
-from flask import Flask
-from web.api import files
-files.SILENCE = 0.5
-app = Flask("silent")
-@app.post("/")
-def take():
-    files.be_patient()
-    return str(sum(map(len, files.pieces())))
-"""
-
-
-def test_a_browser_that_becomes_silent_in_the_middle_is_given_up(tmp_path: Path) -> None:
-    """By the server that the portal runs in: its only thread is free again for the next one."""
-    (tmp_path / "silent.py").write_text(SILENT)
-    port = free_port()
-    line = ["gunicorn", "silent:app", "--chdir", str(tmp_path), "--bind", f"127.0.0.1:{port}"]
-    with subprocess.Popen([sys.executable, "-m", *line, "--worker-class", "gthread", "--threads", "1"]) as server:
-        try:
-            silent = until(lambda: _connected(port), "the server", 20)
-            silent.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
-            whole = _connected(port)
-            assert whole is not None
-            whole.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhalf")
-            assert whole.makefile("rb").read().endswith(b"\r\n\r\n4")
-            silent.close()
-            whole.close()
-        finally:
-            server.terminate()
-
-
-def _connected(port: int) -> socket.socket | None:
-    with suppress(OSError):
-        return socket.create_connection(("127.0.0.1", port), timeout=10)
-    return None

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx2
 import pytest
 from playwright.sync_api import expect
 
@@ -24,32 +17,11 @@ from broker.sessions.models import UserSession
 from broker.settings import WebSettings
 from tests.conftest import NewPerson
 from tests.integration.web.conftest import AppWith, NewMachines, OpenAs
-from tests.integration.web.served import is_live, serve
+from tests.integration.web.served import is_live, serve, web_process
 from tests.ports import free_port
-from tests.waiting import until
 
 ODD = 'Müon "µSR" <b>& O\'Brien</b> ${x} {{y}}'
 HIDE = "Object.defineProperty(document, 'hidden', { get: () => true })"
-
-
-@contextmanager
-def web_process(port: int) -> Iterator[None]:
-    """The web process itself, killed with -9 at the end."""
-    environment = {**os.environ, "BEAMDESK_WEB__LISTEN": f"127.0.0.1:{port}"}
-    command = [str(Path(sys.executable).parent / "beamdesk"), "web"]
-    with subprocess.Popen(command, env=environment, start_new_session=True) as process:
-        try:
-            until(lambda: answers(port), "the web process to answer")
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def answers(port: int) -> bool:
-    """Whether somebody serves there."""
-    with suppress(httpx2.TransportError):
-        return httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-    return False
 
 
 def test_a_page_outlives_a_restart_of_the_broker(
