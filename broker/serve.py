@@ -64,6 +64,7 @@ def web(settings: Settings) -> None:
         "60",
         "--keep-alive",
         "15",
+        "--no-control-socket",
         "--log-level",
         "warning",
         "--worker-tmp-dir",

@@ -21,7 +21,8 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 import structlog
-from gunicorn.http import get_parser
+from gunicorn.http.message import Request as ParsedRequest
+from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from broker.gateways.heads import BadHead
@@ -32,8 +33,8 @@ from web.server.request import Request
 
 log = structlog.get_logger()
 
-MOST = 400  # who wait for a thread's time, or stay for another request; serve.py lets gunicorn have more than both
-MOST_LEAVING = 100
+MOST = 400  # whose request is awaited, or who stay for another; serve.py lets gunicorn have more than both of these
+MOST_LEAVING = 100  # who were told that no more comes
 LEAVES_IN = 2.0  # seconds
 STOPS_IN = 1.0  # seconds for a request that is on its way as the server stops
 GONE_AFTER = 60_000  # milliseconds for which the kernel waits for who takes nothing
@@ -44,7 +45,18 @@ PAUSE = 0.05  # seconds, where descriptors or memory have run out
 class _Served:
     client: str
     request: Request
-    incoming: Incoming
+
+
+class _Parsed(ParsedRequest):  # type: ignore[misc]
+    """Whose answer says that the connection ends where it begins before all of a large body was read."""
+
+    def should_close(self) -> bool:
+        """Asked as the answer's head is written, and at its end."""
+        return bool(super().should_close()) or self.unreader.sock.missing > 0
+
+
+class _Parser(RequestParser):  # type: ignore[misc]
+    mesg_class = _Parsed
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -137,19 +149,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         with suppress(OSError):  # it has gone
             peer, here = connection.getpeername(), connection.getsockname()
             patient = PatientSocket(connection, self.patience)
-            incoming = Incoming(request, patient)
             conn = TConn(self.cfg, patient, peer, here)
-            conn.parser, conn.data_ready = get_parser(self.cfg, incoming, peer), True
-            self._served[conn] = _Served(client, request, incoming)
+            conn.parser, conn.data_ready = _Parser(self.cfg, Incoming(request, patient), peer), True
+            self._served[conn] = _Served(client, request)
             self.enqueue_req(conn)
             return
         connection.close()
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Not where a large body was left unread, nor where the library takes the request for longer or shorter."""
-        served = self._served[conn]
+        """Not where the library takes the request for longer or shorter than it was cut."""
         lengths = [int(value) for name, value in conn.parser.mesg.headers if name == "CONTENT-LENGTH"]
-        return bool(keepalive) and not served.incoming.missing and sum(lengths) == served.request.length
+        return bool(keepalive) and sum(lengths) == self._served[conn].request.length
 
     def _see_out(self, connection: socket.socket, client: str) -> None:
         """Say that no more comes, and hear the rest out: unread, it would take the answer back."""

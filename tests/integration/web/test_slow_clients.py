@@ -250,6 +250,15 @@ def test_who_waits_to_be_told_to_go_on_is_told(portal: Server) -> None:
             assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
+def test_a_large_body_that_nobody_reads_ends_the_connection_and_the_answer_says_so(portal: Server) -> None:
+    """Who would send another request over it is warned, and who sends the body to its end hears the answer."""
+    with portal.said(BEGINNINGS["a body that nobody reads"]) as client:
+        client.sendall(b"x" * (900_000 - 4))
+        heard = client.makefile("rb").read()
+    assert b"\r\nConnection: close\r\n" in heard
+    assert heard.endswith(b"\r\n\r\nhere")
+
+
 def _visit(portal: Server, chance: random.Random) -> None:
     """Somebody opens a WebSocket, or does not quite, does something, and goes in one of several ways."""
     with suppress(OSError), portal.said(chance.choice(OPENS)) as client:
