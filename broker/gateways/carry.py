@@ -102,6 +102,8 @@ class Carrying:
                 if not piece:
                     raise MachineLeft(MACHINE_LEFT)
                 said += piece
+                if len(piece) < RECORD and not self._machine.pending():
+                    break  # select sees what comes now, and costs less than a read that finds nothing
         except NOT_YET:
             pass
         except MachineLeft:

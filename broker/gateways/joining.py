@@ -31,7 +31,7 @@ class Flow:
         self.source, self.sink, self._name, self._exchange = source, sink, name, exchange
         self._buffer = memoryview(bytearray(PIECE))
         self._waiting = self._buffer[:0]
-        self.more = False
+        self.more = self._full = False
         self._moved = time.monotonic()
 
     @property
@@ -47,6 +47,8 @@ class Flow:
                 if not self._waiting:
                     self._take()
                 self._give()
+                if not self._full and not self.source.pending():
+                    return  # a poll sees what comes now, and costs less than a read that finds nothing
             self.more = bool(self.source.pending())
 
     def must_move(self, seconds: float) -> None:
@@ -62,6 +64,7 @@ class Flow:
         with suppress(OSError):  # that comes again
             while read == RECORD and size + RECORD <= PIECE:
                 size += (read := self.source.recv_into(self._buffer[size:]))
+        self._full = read == RECORD or size == PIECE
         self._waiting = self._exchanged(self._buffer[:size])
 
     def _give(self) -> None:
