@@ -68,15 +68,15 @@ def _use_up(db: Session, token: str, way: Way, fitting: ColumnElement[bool]) -> 
         .where(Ticket.token_hash == digest(token), Ticket.used_at.is_(None), Ticket.expires_at > now())
         .where(Ticket.way == way, fitting)
         .values(used_at=now())
-        .returning(Ticket.id)
+        .returning(Ticket)
         .execution_options(synchronize_session=False)
-    ).scalar()
+    ).scalar_one_or_none()
     if used is None:
         raise TicketRefused(
             "This ticket is unknown, was used already, is too old, or was issued to another sign-in.",
             hint="Open the desktop from the portal again.",
         )
-    return db.get_one(Ticket, used)
+    return used
 
 
 def forget_old(db: Session) -> None:

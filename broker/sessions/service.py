@@ -278,9 +278,9 @@ def _opened_by(db: Session, settings: Settings, person: Person, used: Ticket) ->
 def redeem_from_file(db: Session, settings: Settings, token: str, way: Way) -> Desktop:
     """Use a connection file's ticket up, whoever shows it; the desktop that it opens, or an error as of redeem()."""
     used = tickets.redeem_from_file(db, token, way)
-    person = person_of(db.get_one(User, used.user_id), used.sign_in_id)
+    user = db.get_one(User, used.user_id)  # held: it is looked for again
     session = db.get_one(UserSession, used.session_id)
-    _must_be_own_and_ready(person, session)
+    _must_be_own_and_ready(person_of(user, used.sign_in_id), session)
     return desktop_of(db, settings, session, used.sign_in_id)
 
 
