@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import time
-from contextlib import suppress
 from typing import NoReturn
 
 from broker.connections.stand_in import Exchange
@@ -41,15 +40,17 @@ class Flow:
 
     def carry(self) -> None:
         """Carry what can be carried now. Left where the source has."""
-        with suppress(*NOT_YET):
-            self.more = False
+        self.more = False
+        try:
             for _ in range(PIECES):
                 if not self._waiting:
                     self._take()
                 self._give()
                 if not self._full and not self.source.pending():
                     return  # a poll sees what comes now, and costs less than a read that finds nothing
-            self.more = bool(self.source.pending())
+        except NOT_YET:
+            return
+        self.more = bool(self.source.pending())
 
     def must_move(self, seconds: float) -> None:
         """Left where what is on its way has been there for so long."""
@@ -61,9 +62,11 @@ class Flow:
         self._moved = time.monotonic()
         if not size:
             raise Left(f"{self._name} left")
-        with suppress(OSError):  # that comes again
+        try:
             while read == RECORD and size + RECORD <= PIECE:
                 size += (read := self.source.recv_into(self._buffer[size:]))
+        except OSError:  # that comes again
+            pass
         self._full = read == RECORD or size == PIECE
         self._waiting = self._exchanged(self._buffer[:size])
 
@@ -94,17 +97,19 @@ def _carry(up: Flow, down: Flow, patience: Patience) -> NoReturn:
     client, machine = up.source.fileno(), down.source.fileno()
     ready = {client: select.POLLIN, machine: select.POLLIN}
     while True:
-        if up.more or ready.get(client, 0) & select.POLLIN or ready.get(machine, 0) & select.POLLOUT:
+        of_client, of_machine = ready.get(client, 0), ready.get(machine, 0)
+        if up.more or of_client & select.POLLIN or of_machine & select.POLLOUT:
             up.carry()
-        if down.more or ready.get(machine, 0) & select.POLLIN or ready.get(client, 0) & select.POLLOUT:
+        if down.more or of_machine & select.POLLIN or of_client & select.POLLOUT:
             down.carry()
         poll.register(client, _wanted(up, down))
         poll.register(machine, _wanted(down, up))
         ready = dict(poll.poll(0 if up.more or down.more else patience.heartbeat * 1000))
         for flow in (up, down):
             flow.must_move(patience.silence)
-        if any(events & ~(select.POLLIN | select.POLLOUT) and not events & select.POLLIN for events in ready.values()):
-            raise Left("a connection broke")
+        for events in ready.values():
+            if events & ~(select.POLLIN | select.POLLOUT) and not events & select.POLLIN:
+                raise Left("a connection broke")
 
 
 def _wanted(saying: Flow, hearing: Flow) -> int:
