@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from agents.protocol import RDP_DOOR
@@ -135,8 +135,15 @@ def memory(open_: Opener, parent: int) -> float:
 
 
 def _pss(parent: int) -> float:
-    family = [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
-    return sum(map(_pss_of, family)) / 1024
+    return sum(map(_pss_of, _family(parent))) / 1024
+
+
+def _family(parent: int) -> Iterator[int]:
+    """This process and all that descend from it."""
+    yield parent
+    with suppress(OSError):  # it has just ended
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            yield from _family(int(child))
 
 
 def _pss_of(pid: int) -> int:

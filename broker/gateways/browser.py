@@ -59,6 +59,10 @@ class Gateway(Listener):
         """Let in as far as the lobby."""
         self._lobby.enter(connection, client)
 
+    def stopped(self) -> None:
+        """Nor does anybody wait any more."""
+        self._lobby.close()
+
     def turn(self) -> None:
         """As any gateway's, and nobody waits in the lobby for too long."""
         super().turn()

@@ -35,13 +35,17 @@ class Listener(ABC):
     def __init__(self, runtime: Runtime, name: str, settings: GatewaySettings | RdpSettings) -> None:
         self.runtime, self.name, self.settings = runtime, name, settings
         self.selector = DefaultSelector()  # of sockets, each with what to do when it can be read
-        self._clients: dict[int, str] = {}  # by the process of their desktop
+        self.clients: dict[int | socket.socket, str] = {}  # by their desktop's process, or what ends with it
         self._watcher = 0
         self._stopping = False
 
     @abstractmethod
     def arrived(self, connection: socket.socket, client: str) -> None:
         """Somebody has come, from this address."""
+
+    @abstractmethod
+    def stopped(self) -> None:
+        """Nobody more is let in."""
 
     def run(self) -> None:
         """Listen until SIGTERM, then let open desktops go on."""
@@ -57,6 +61,7 @@ class Listener(ABC):
                     log.warning(f"{self.name}.accept", error=str(error))
                     time.sleep(EVERY)
             self.selector.unregister(listener)
+        self.stopped()
         self._drain()
 
     def turn(self) -> None:
@@ -68,15 +73,21 @@ class Listener(ABC):
 
     def open_from(self, client: str) -> int:
         """How many desktops are open to this address."""
-        return sum(each == client for each in self._clients.values())
+        return sum(each == client for each in self.clients.values())
 
     def carry(self, client: str, work: Callable[[], None]) -> bool:
-        """Let a process of its own do this work; False where there are as many as the settings allow."""
-        if len(self._clients) >= self.settings.connections:
-            log.warning(f"{self.name}.full", desktops=len(self._clients))
-            return False
-        self._clients[self._fork(work)] = client
-        return True
+        """Let a process of its own do this work; False where there is no room."""
+        room = self.has_room()
+        if room:
+            self.clients[self.fork(work)] = client
+        return room
+
+    def has_room(self) -> bool:
+        """Whether there are fewer desktops than the settings allow."""
+        if len(self.clients) < self.settings.connections:
+            return True
+        log.warning(f"{self.name}.full", desktops=len(self.clients))
+        return False
 
     def _accept(self, listener: socket.socket) -> None:
         connection, address = listener.accept()
@@ -98,13 +109,13 @@ class Listener(ABC):
         """Forget children that have ended; have somebody watch."""
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG)[0]) > 0:
-                self._clients.pop(ended, None)
+                self.clients.pop(ended, None)
                 self._watcher = 0 if ended == self._watcher else self._watcher
         if not self._watcher:
             parent = os.getpid()
-            self._watcher = self._fork(lambda: watch.run(self.runtime, parent))
+            self._watcher = self.fork(lambda: watch.run(self.runtime, parent))
 
-    def _fork(self, work: Callable[[], None]) -> int:
+    def fork(self, work: Callable[[], None]) -> int:
         """A child that does this work; its number. It keeps no socket of ours, so that another gateway can listen once
         we are gone, and nobody's connection is held open by somebody else's process."""
 
@@ -124,10 +135,11 @@ class Listener(ABC):
     def _drain(self) -> None:
         """Wait for open desktops as long as the settings say. Those that go on then are watched by the next gateway."""
         deadline = time.monotonic() + self.settings.drain_seconds
-        log.info(f"{self.name}.stopping", desktops=len(self._clients))
-        while self._clients and time.monotonic() < deadline:
+        log.info(f"{self.name}.stopping", desktops=len(self.clients))
+        while self.clients and time.monotonic() < deadline:
             self._poll()
-            time.sleep(EVERY)
+            for key, _ in self.selector.select(EVERY):
+                key.data()
 
 
 def _reason(error: Exception) -> str:

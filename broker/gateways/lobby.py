@@ -88,6 +88,11 @@ class Lobby(Generic[Words]):
         while self._waiting and next(iter(self._waiting.values())).since < since:
             self._refuse(next(iter(self._waiting)), BadPacket("what it wants did not come in time"))
 
+    def close(self) -> None:
+        """Refuse all."""
+        for connection in list(self._waiting):
+            self._refuse(connection, BadPacket("the gateway stops"))
+
     def _hear(self, connection: socket.socket) -> None:
         waiting = self._waiting.get(connection)
         if waiting is None:  # it was sent away for somebody who came in the same moment

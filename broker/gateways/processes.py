@@ -9,13 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-import structlog
-
-log = structlog.get_logger()
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -30,7 +27,7 @@ def fork(work: Callable[[], None]) -> int:
     except (EOFError, BrokenPipeError):
         status = 0
     except Exception:
-        log.exception("gateway.child")
+        sys.excepthook(*sys.exc_info())  # whoever carries for the RDP gateway has no logger (rdp_carriers.py)
     finally:
         os._exit(status)
 

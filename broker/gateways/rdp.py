@@ -1,36 +1,29 @@
 """The RDP gateway: one public port, by which the .rdp file of any session reaches that session's machine.
 
-The listening process reads each client's first packet; only who brings a ticket gets a process. That one redeems the
-ticket, reaches the machine, and joins both: refused is who is refused before any byte reaches a machine.
+The listening process reads each client's first packet; only who brings a ticket gets a process. That one has the office
+redeem the ticket, reaches the machine, and joins both: refused is who is refused before any byte reaches a machine.
 """
 
 from __future__ import annotations
 
-import gc
+import json
+import resource
 import socket
-import ssl
 from contextlib import suppress
+from dataclasses import asdict
+from selectors import EVENT_READ
 
 import structlog
-from sqlalchemy.exc import IntegrityError
 
 from broker.configuration import doors
-from broker.connections.models import Ticket, Way
-from broker.errors import BadSettings, TicketRefused
-from broker.gateways import register, x224
+from broker.errors import BadSettings, BrokerError
+from broker.gateways import office, rdp_carriers, rdp_desktop, x224
+from broker.gateways.colleague import Colleague
 from broker.gateways.listener import Listener
 from broker.gateways.lobby import Lobby
 from broker.gateways.patience import Patience
-from broker.gateways.rdp_desktop import Visit
-from broker.gateways.register import Visitor
 from broker.gateways.x224 import INCONSISTENT, BadPacket, Request, refusal
-from broker.identity.models import User
-from broker.metrics import swallowed
-from broker.pools.models import Machine
 from broker.runtime import Runtime
-from broker.sessions import service
-from broker.sessions.models import UserSession
-from broker.sessions.service import Desktop
 from broker.settings import RdpSettings
 
 log = structlog.get_logger()
@@ -41,9 +34,13 @@ class Gateway(Listener):
 
     def __init__(self, runtime: Runtime, patience: Patience) -> None:
         super().__init__(runtime, "rdp", runtime.settings.rdp)
+        own = certificate(runtime.settings.rdp)
         self._most_from = runtime.settings.rdp.connections_per_address
-        self._patience, self._certificate = patience, certificate(runtime.settings.rdp)
         self._lobby = Lobby("rdp", self.selector, _request, self._admit, seconds=patience.request)
+        self._office = Colleague(self, "the office", lambda told: office.run(runtime, patience, told))
+        self._carriers = Colleague(
+            self, "who makes carriers", lambda told: rdp_carriers.become(told, asdict(patience), own)
+        )
 
     def arrived(self, connection: socket.socket, client: str) -> None:
         """Let in, as far as the lobby, who does not hold too many already."""
@@ -53,19 +50,54 @@ class Gateway(Listener):
             log.warning("rdp.refused", why="its address has too many connections", client=client)
             connection.close()
 
+    def stopped(self) -> None:
+        """Nor does anybody wait any more."""
+        self._lobby.close()
+
     def turn(self) -> None:
         """As any gateway's, and nobody waits in the lobby for too long."""
+        for colleague in (self._office, self._carriers):
+            colleague.look_after()
         super().turn()
         self._lobby.expire()
 
     def _admit(self, connection: socket.socket, client: str, request: Request) -> None:
-        with swallowed("doors"):
-            doors.warm(self.runtime.settings.state_dir)
         with connection:
-            visit = Visit(self.runtime, self._patience, self._certificate, connection, client, request)
-            if not self.carry(client, visit.serve):
-                with suppress(OSError):
-                    connection.send(refusal(INCONSISTENT))
+            try:
+                if self.has_room():
+                    self._hand_over(connection, client, request)
+                    return
+            except (BrokerError, OSError) as error:  # out of descriptors, for one
+                log.warning("rdp.refused", why=str(error), client=client)
+            with suppress(OSError):
+                connection.send(refusal(INCONSISTENT))
+
+    def _hand_over(self, connection: socket.socket, client: str, request: Request) -> None:
+        """Let a process carry it, and the office look at its ticket."""
+        shown = doors.shown(self.runtime.settings.state_dir)
+        (life, its_life), (to_office, from_carrier) = (_pair() for _ in range(2))
+        with its_life, to_office, from_carrier:
+            self._office.tell({"ticket": request.ticket, "client": client}, from_carrier)
+            visit = {"shown": shown, "client": client, "request": asdict(request)}
+            self._carriers.tell(visit, connection, to_office, its_life)
+        life.setblocking(False)
+        self.clients[life] = client
+        self.selector.register(life, EVENT_READ, lambda: self._hear(life))
+
+    def _hear(self, life: socket.socket) -> None:
+        """Write down what the desktop's process says; when it is gone, forget it."""
+        said = life.recv(rdp_desktop.LARGEST)
+        if said:
+            event, about = json.loads(said)
+            log.info(f"rdp.{event}", **about)
+        else:
+            self.selector.unregister(life)
+            del self.clients[life]
+            life.close()
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def _request(connection: socket.socket, heard: bytearray) -> Request | None:
@@ -78,41 +110,23 @@ def _request(connection: socket.socket, heard: bytearray) -> Request | None:
     return request
 
 
-def certificate(settings: RdpSettings) -> ssl.SSLContext | None:
-    """The gateway's own side of TLS, where it ends here."""
+def certificate(settings: RdpSettings) -> tuple[str, str] | None:
+    """The files of the gateway's own side of TLS, where it ends here; BadSettings where they are of no use."""
     if settings.tls == "machine" or settings.certificate is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.options |= ssl.OP_NO_RENEGOTIATION
+    files = str(settings.certificate), str(settings.key)
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
+        rdp_carriers.own_side(*files)
     except OSError as error:
         raise BadSettings(
-            f"rdp.certificate = {str(settings.certificate)!r} and rdp.key = {str(settings.key)!r} "
-            f"cannot be used: {error.strerror or error}.",
+            f"rdp.certificate = {files[0]!r} and rdp.key = {files[1]!r} cannot be used: {error.strerror or error}.",
             hint="Give a certificate with its chain, and its key without a password, both as PEM files.",
         ) from None
-    return context
-
-
-def _warm(runtime: Runtime) -> None:
-    """Do here once what every child does, so that they share its memory and need no time for it."""
-    with swallowed("rdp-warm"):
-        doors.warm(runtime.settings.state_dir)
-        with suppress(TicketRefused), runtime.database.transaction() as db:
-            for table in (Ticket, UserSession, Machine, User):
-                db.get(table, 0)
-            service.redeem_from_file(db, runtime.settings, "", Way.RDP)
-        with suppress(IntegrityError), runtime.database.transaction() as db:
-            nobody = Desktop(0, 0, "", 0, "", "", "", "", "")  # of no session: refused
-            register.enter(db, nobody, Way.RDP, Visitor("", 0, lambda _: None), 1)
-    runtime.database.close()
-    gc.collect()
-    gc.freeze()
+    return files
 
 
 def run(runtime: Runtime, patience: Patience = Patience()) -> None:  # noqa: B008 - it is frozen
     """Carry desktops until SIGTERM or SIGINT."""
-    gateway = Gateway(runtime, patience)
-    _warm(runtime)
-    gateway.run()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each open desktop costs the listening process one
+    Gateway(runtime, patience).run()

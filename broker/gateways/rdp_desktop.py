@@ -1,82 +1,115 @@
-"""One RDP client's way to one desktop, in a process of its own: the ticket, the machine, TLS, and the end."""
+"""One RDP client's way to one desktop, in a process of its own: the ticket, the machine, TLS, and the end.
+
+It imports little (rdp_carriers.py). The office looks at the ticket; the listening process writes the log, as long as it
+is there, and knows by the end of its socket that the desktop is closed.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import structlog
-
-from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD
-from broker.configuration import doors
-from broker.connections import policy
-from broker.connections.models import Way
+from broker.configuration import doorway
 from broker.connections.stand_in import Exchange
-from broker.errors import BrokerError, MachineUnreachable
-from broker.gateways import register, x224
-from broker.gateways.clerk import Clerk
+from broker.errors import BrokerError, MachineUnreachable, ServiceDown
+from broker.gateways import x224
 from broker.gateways.joining import Left, join
 from broker.gateways.patience import Patience, hurry
-from broker.gateways.register import Visitor
+from broker.gateways.processes import take_name
 from broker.gateways.sides import Plain, Within
 from broker.gateways.x224 import BadPacket, Request
-from broker.runtime import Runtime
-from broker.sessions import service
-from broker.sessions.service import Desktop
-
-log = structlog.get_logger()
 
 AGAIN = "Download the file again in a moment; if it stays so, end the session and launch a new one."
 KNOCK_EVERY = 0.1  # seconds, while the machine's RDP server is starting
+LARGEST = 64 * 1024  # bytes of a message to or from the gateway's other processes
+
+
+class Refused(Exception):
+    """Raised where the office lets nobody in; its text says why."""
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The desktop, and the door of its machine, as the office gives them."""
+
+    session_id: int
+    user: str
+    machine: str
+    address: str
+    door: int
+    password: str
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One client that has shown its first packet; `certificate` where its TLS ends at this gateway."""
+    """One client that has shown its first packet. `certificate` is ours, where its TLS ends at this gateway, `doors`
+    what we show to machines; `office` and `life` lead to the office and to the listening process."""
 
-    runtime: Runtime
     patience: Patience
     certificate: ssl.SSLContext | None
+    doors: ssl.SSLContext
     connection: socket.socket
     client: str
     request: Request
+    office: socket.socket
+    life: socket.socket
 
     def serve(self) -> None:
         """Carry this client's desktop to its end, in this process."""
         hurry(self.patience.opening)
         self.connection.settimeout(self.patience.request)
         try:
-            clerk = Clerk(self.runtime, self._admit)
-            desktop = clerk.admitted()
-            clerk.dismiss()
+            with self.office:
+                desktop = self._admitted()
             machine, answer = self._reach(desktop)
-        except (BrokerError, TimeoutError) as error:
-            log.info("rdp.refused", why=str(error), client=self.client)
-            with suppress(OSError):
-                self.connection.sendall(x224.refusal(x224.INCONSISTENT))
+        except (BrokerError, Refused, TimeoutError) as error:
+            self.refuse(str(error))
             return
         with machine:
             self._carry(desktop, machine, answer)
 
-    def _admit(self, name_carrier: Callable[[int], None]) -> Desktop:
-        """Run by the clerk, which must not keep the client's connection open."""
-        os.close(self.connection.detach())
-        visitor = Visitor(self.client, os.getppid(), name_carrier)
-        with self.runtime.database.transaction() as db:
-            desktop = service.redeem_from_file(db, self.runtime.settings, self.request.ticket, Way.RDP)
-            register.enter(db, desktop, Way.RDP, visitor, self.runtime.settings.rdp.connections_per_session)
-        return desktop
+    def refuse(self, why: str) -> None:
+        """Tell the client that there is no desktop, and the log why."""
+        self._log("refused", why=why, client=self.client)
+        with suppress(OSError):
+            self.connection.sendall(x224.refusal(x224.INCONSISTENT))
 
-    def _reach(self, desktop: Desktop) -> tuple[ssl.SSLSocket, bytes]:
+    def _log(self, event: str, **about: Any) -> None:
+        with suppress(OSError):  # the listening process is gone
+            self.life.send(json.dumps([event, about]).encode())
+
+    def _admitted(self) -> Admitted:
+        """The desktop, once this process has the name that the connection's row says."""
+        try:
+            self.office.send(json.dumps(os.getpid()).encode())
+            said = self._told()
+            if "connection" in said:
+                take_name(said["connection"])
+                self.office.send(json.dumps(said["connection"]).encode())
+                said = self._told()
+        except (ConnectionError, TimeoutError):
+            raise ServiceDown("The database does not answer.", hint="Try again in a moment.") from None
+        if "refused" in said:
+            raise Refused(said["refused"])
+        return Admitted(**said["desktop"])
+
+    def _told(self) -> dict[str, Any]:
+        said = self.office.recv(LARGEST)
+        if not said:
+            raise ConnectionResetError("the office is gone")
+        words: dict[str, Any] = json.loads(said)
+        return words
+
+    def _reach(self, desktop: Admitted) -> tuple[ssl.SSLSocket, bytes]:
         """The machine's RDP server, and its answer to the client's request."""
         try:
             machine, (chosen, answer) = self._answered(desktop)
@@ -89,21 +122,22 @@ class Visit:
             raise MachineUnreachable("The machine's RDP server wants more than TLS.", hint='Set rdp.tls = "machine".')
         return machine, answer
 
-    def _answered(self, desktop: Desktop) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
+    def _answered(self, desktop: Admitted) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
         """The machine and what it answered; behind its door the RDP server may come up a moment after the desktop."""
         deadline = time.monotonic() + self.patience.machine
-        where = (self.runtime.settings.state_dir, desktop.machine, desktop.address, _door(desktop))
+        where = (desktop.address, desktop.door)
         while True:
             try:
-                return _asked(doors.reach(*where, timeout=self.patience.machine), self.request)
-            except ConnectionError:
+                machine = doorway.reach(self.doors, desktop.machine, where, timeout=self.patience.machine)
+                return _asked(machine, self.request)
+            except (ConnectionError, ssl.SSLEOFError):  # the latter where its door closed before we asked
                 if time.monotonic() > deadline:
                     raise
             time.sleep(KNOCK_EVERY)
 
-    def _carry(self, desktop: Desktop, machine: ssl.SSLSocket, answer: bytes) -> None:
+    def _carry(self, desktop: Admitted, machine: ssl.SSLSocket, answer: bytes) -> None:
         signal.signal(signal.SIGTERM, _closed)
-        log.info("rdp.open", session=desktop.session_id, user=desktop.user, client=self.client)
+        self._log("open", session=desktop.session_id, user=desktop.user, client=self.client)
         try:
             for side in (self.connection, machine):
                 _notice_silence(side, self.patience)
@@ -118,12 +152,7 @@ class Visit:
             hurry(0)
             join(near, far, self.patience, Exchange(desktop.password, self.request.ticket))
         except (Left, OSError) as end:
-            log.info("rdp.closed", session=desktop.session_id, why=str(end))
-
-
-def _door(desktop: Desktop) -> int:
-    """The door of the machine's RDP server that lets through what the policy allows today; no other is ever reached."""
-    return RDP_DOOR if policy.rdp_clipboard(desktop.policy) else RDP_DOOR_WITHOUT_CLIPBOARD
+            self._log("closed", session=desktop.session_id, why=str(end))
 
 
 def _asked(machine: ssl.SSLSocket, request: Request) -> tuple[ssl.SSLSocket, tuple[int, bytes]]:
