@@ -14,6 +14,7 @@ from broker.connections.stand_in import Exchange
 from broker.gateways.patience import Patience
 from broker.gateways.sides import NOT_YET, RECORD, Side
 
+IN, OUT = select.POLLIN, select.POLLOUT
 PIECE = 1 << 16  # bytes that are read at a time
 PIECES = 16  # that one direction carries before the other one has its turn
 
@@ -95,23 +96,26 @@ def join(client: Side, machine: Side, patience: Patience, exchange: Exchange | N
 def _carry(up: Flow, down: Flow, patience: Patience) -> NoReturn:
     poll = select.poll()
     client, machine = up.source.fileno(), down.source.fileno()
-    ready = {client: select.POLLIN, machine: select.POLLIN}
+    ready, held = {client: IN, machine: IN}, True
     while True:
         of_client, of_machine = ready.get(client, 0), ready.get(machine, 0)
-        if up.more or of_client & select.POLLIN or of_machine & select.POLLOUT:
+        if up.more or of_client & IN or of_machine & OUT:
             up.carry()
-        if down.more or of_machine & select.POLLIN or of_client & select.POLLOUT:
+        if down.more or of_machine & IN or of_client & OUT:
             down.carry()
-        poll.register(client, _wanted(up, down))
-        poll.register(machine, _wanted(down, up))
+        before, held = held, bool(up.held or down.held)
+        if held or before:
+            poll.register(client, _wanted(up, down))
+            poll.register(machine, _wanted(down, up))
         ready = dict(poll.poll(0 if up.more or down.more else patience.heartbeat * 1000))
-        for flow in (up, down):
-            flow.must_move(patience.silence)
+        if held:
+            up.must_move(patience.silence)
+            down.must_move(patience.silence)
         for events in ready.values():
-            if events & ~(select.POLLIN | select.POLLOUT) and not events & select.POLLIN:
+            if events & ~(IN | OUT) and not events & IN:
                 raise Left("a connection broke")
 
 
 def _wanted(saying: Flow, hearing: Flow) -> int:
     """What to wait for on the socket that says the one and hears the other."""
-    return (0 if saying.held else select.POLLIN) | (select.POLLOUT if hearing.held else 0)
+    return (0 if saying.held else IN) | (OUT if hearing.held else 0)
