@@ -112,8 +112,8 @@ def test_a_machine_whose_first_process_ends_is_seen_as_broken(mortal: Daemon, pa
 
 def test_a_machine_that_cannot_start_says_why_and_is_removed(mortal: Daemon) -> None:
     node = mortal.create()
-    until(lambda: starters(mortal.state / "nodes" / node["id"]), "its process", every=0.0005)
-    os.kill(max(starters(mortal.state / "nodes" / node["id"])), signal.SIGKILL)
+    found = until(lambda: starters(mortal.state / "nodes" / node["id"]), "its process", every=0.0005)
+    os.kill(max(found), signal.SIGKILL)
     until(lambda: mortal.state_of(node["id"]) == "error", "the error")
     assert mortal.nodes()[node["id"]]["error"]
     mortal.destroy(node)
