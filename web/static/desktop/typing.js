@@ -30,9 +30,10 @@ function passOn(event) {
 function copyOf(event) {
   const { key, code, location, keyCode, ctrlKey, shiftKey, altKey, metaKey, repeat } = event;
   const locks = ["AltGraph", "CapsLock", "NumLock"].map((name) => [`modifier${name}`, event.getModifierState(name)]);
-  return new KeyboardEvent(event.type, {
+  const copy = new KeyboardEvent(event.type, {
     key, code, location, keyCode, ctrlKey, shiftKey, altKey, metaKey, repeat, cancelable: true, ...Object.fromEntries(locks),
   });
+  return Object.defineProperty(copy, "timeStamp", { value: event.timeStamp }); // two of one moment are AltGr of Windows
 }
 
 /** Keys by which browsers paste. */
