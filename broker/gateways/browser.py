@@ -10,28 +10,22 @@ import logging
 import socket
 from contextlib import suppress
 
-from sqlalchemy.exc import IntegrityError
 from websockify.websocketproxy import WebSocketProxy
 
 from broker import rfb
 from broker.configuration import doors
-from broker.connections.models import Ticket
-from broker.errors import NotSignedIn, TicketRefused
-from broker.gateways import desktop, heads
+from broker.errors import NotSignedIn
+from broker.gateways import desktop, heads, register
 from broker.gateways.desktop import DesktopHandler
 from broker.gateways.door import Door
 from broker.gateways.listener import Listener
 from broker.gateways.lobby import Lobby
 from broker.gateways.patience import Patience
-from broker.identity.models import User
 from broker.identity.rights import Role
 from broker.identity.service import Person, whose
 from broker.metrics import swallowed
-from broker.pools.models import Machine
 from broker.runtime import Runtime
 from broker.sessions import service
-from broker.sessions.models import UserSession
-from broker.sessions.service import Desktop
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
@@ -91,12 +85,7 @@ def _warm(runtime: Runtime) -> None:
         doors.warm(runtime.settings.state_dir)
         with suppress(NotSignedIn):
             whose(runtime, "")
-        with suppress(TicketRefused), runtime.database.transaction() as db:
-            for table in (Ticket, UserSession, Machine, User):
-                db.get(table, 0)
-            service.redeem(db, runtime.settings, nobody, "")
-        with suppress(IntegrityError), runtime.database.transaction() as db:
-            Door(runtime).write_down(db, Desktop(0, 0, "", 0, "", "", "", "", ""))  # of no session: refused
+        register.warm(runtime, lambda db: service.redeem(db, runtime.settings, nobody, ""))
     runtime.database.close()
     gc.collect()
     gc.freeze()

@@ -16,22 +16,19 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from agents.protocol import RDP_DOOR, RDP_DOOR_WITHOUT_CLIPBOARD
 from broker.connections import policy
-from broker.connections.models import Ticket, Way
-from broker.errors import BrokerError, ServiceDown, TicketRefused
+from broker.connections.models import Way
+from broker.errors import BrokerError, ServiceDown
 from broker.gateways import register
 from broker.gateways.patience import Patience
 from broker.gateways.rdp_desktop import LARGEST
 from broker.gateways.register import Visitor
-from broker.identity.models import User
 from broker.metrics import swallowed
-from broker.pools.models import Machine
 from broker.runtime import Runtime
 from broker.sessions import service
-from broker.sessions.models import UserSession
 from broker.sessions.service import Desktop
 
 AT_ONCE = 16  # whose transactions may be open
@@ -101,12 +98,6 @@ def _hear(carrier: socket.socket) -> int:
 def _warm(runtime: Runtime) -> None:
     """Do here once what every visit does, so that the first one need not wait for it."""
     with swallowed("rdp-warm"):
-        with suppress(TicketRefused), runtime.database.transaction() as db:
-            for table in (Ticket, UserSession, Machine, User):
-                db.get(table, 0)
-            service.redeem_from_file(db, runtime.settings, "", Way.RDP)
-        with suppress(IntegrityError), runtime.database.transaction() as db:
-            nobody = Desktop(0, 0, "", 0, "", "", "", "", "")  # of no session: refused
-            register.enter(db, nobody, Way.RDP, Visitor("", 0, lambda _: None), 1)
+        register.warm(runtime, lambda db: service.redeem_from_file(db, runtime.settings, "", Way.RDP))
     gc.collect()
     gc.freeze()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from broker import events
 from broker.connections import openings, policy
-from broker.connections.models import Connection, Way
-from broker.errors import OverQuota
+from broker.connections.models import Connection, Ticket, Way
+from broker.errors import OverQuota, TicketRefused
 from broker.gateways.processes import gateway_name
+from broker.identity.models import User
+from broker.pools.models import Machine
+from broker.runtime import Runtime
+from broker.sessions.models import UserSession
 from broker.sessions.service import Desktop
 
 
@@ -64,3 +70,15 @@ def _must_have_room(db: Session, gateway: str, way: Way, desktop: Desktop, most:
     )
     if (db.scalar(query) or 0) >= most:
         raise OverQuota(f"This desktop is open in {most} windows already.", hint="Close one of them, then try again.")
+
+
+def warm(runtime: Runtime, redeem: Callable[[Session], object]) -> None:
+    """Ask the database here once what every visit asks, so that the first one need not wait for it. `redeem` is tried
+    with a ticket that nobody has."""
+    with suppress(TicketRefused), runtime.database.transaction() as db:
+        for table in (Ticket, UserSession, Machine, User):
+            db.get(table, 0)
+        redeem(db)
+    nobodys = Desktop(0, 0, "", 0, "", "", "", "", "")  # of no session: refused
+    with suppress(IntegrityError), runtime.database.transaction() as db:
+        enter(db, nobodys, Way.BROWSER, Visitor("", 0, lambda _: None), 1)
